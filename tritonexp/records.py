@@ -260,7 +260,7 @@ class KernelShare:
 
     name: str
     launches: int
-    share: float  # 0 to 1
+    share: float | None  # 0 to 1; None where it was not measured, as in the interpreter
     own: bool  # a @triton.jit function of the implementation's file
 
 
@@ -270,8 +270,8 @@ class CompiledKernel:
 
     name: str
     target: str  # as in sm_90
-    dtype: str
-    size: Size
+    dtype: str | None  # of the call that compiled it; None where one serves several
+    size: Size | None  # the same
     grid: tuple[int, ...] | None
     num_warps: int
     num_stages: int | None

@@ -1,0 +1,46 @@
+"""How often a model is asked, and which answer stands for the study.
+
+A strategy is a module of this folder, not beginning with an underscore, with a function
+run(prompt, provider, evaluator, brief, progress, n) -> (attempts, index of the chosen one); nothing
+else lists it. Not covered: turns that show the model its earlier failure; a Prompt is one message.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from tritonexp.errors import ConfigError
+from tritonexp.protocols import Evaluator, Provider
+from tritonexp.records import Attempt, OperationBrief, Prompt
+
+
+def strategy_names() -> tuple[str, ...]:
+    """List the strategies: this folder's modules."""
+    modules = pkgutil.iter_modules(__path__)
+    return tuple(sorted(m.name for m in modules if not m.name.startswith("_")))
+
+
+def run(  # noqa: PLR0917  # the five parties of every strategy, and which one
+    strategy: str,
+    prompt: Prompt,
+    provider: Provider,
+    evaluator: Evaluator,
+    brief: OperationBrief,
+    progress: Callable[[str], None],
+    n: int | None = None,
+) -> tuple[tuple[Attempt, ...], int]:
+    """Ask, extract and have judged; returns the attempts and the index of the chosen one.
+
+    n is how many answers to ask for. Raises ConfigError for an unknown strategy or an n that it
+    cannot serve, and what the provider and the evaluator raise.
+    """
+    if strategy not in strategy_names():
+        raise ConfigError(
+            f"there is no strategy {strategy!r}; there are {', '.join(strategy_names())}."
+            f" Choose one, or add tritonexp/strategies/{strategy}.py and its YAML."
+        )
+    module = importlib.import_module(f"{__name__}.{strategy}")
+    result: tuple[tuple[Attempt, ...], int] = module.run(
+        prompt, provider, evaluator, brief, progress, n
+    )
+    return result

@@ -1,0 +1,68 @@
+"""Pictures are written for every kind of record, and differ with what they show."""
+
+import struct
+
+import pytest
+import report_builders as build
+
+from tritonexp.records import Status
+from tritonexp.report import plots
+
+RECORDS = {
+    "three-way": lambda: build.record(build.gpu_evaluation()),
+    "two-way": lambda: build.record(build.gpu_evaluation(names=("baseline", "torch"))),
+    "baseline only": lambda: build.record(build.gpu_evaluation(names=("baseline",))),
+    "interpreter": lambda: build.record(build.interpreter_evaluation()),
+    "recorded": lambda: build.record(
+        build.interpreter_evaluation(), recorded_evaluation=build.gpu_evaluation()
+    ),
+    "incorrect": lambda: build.record(
+        build.interpreter_evaluation(status=Status.INCORRECT, failing=7), reason="wrong"
+    ),
+    "expert missing a size": lambda: build.record(
+        build.gpu_evaluation(
+            references=(build.trial("baseline"), build.trial("liger", missing=(0,)))
+        )
+    ),
+    "no code": lambda: build.record(None, source=None, reason="no block"),
+}
+
+
+def size_of(path):
+    """Width and height of a PNG."""
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n")
+    return struct.unpack(">II", data[16:24])
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_both_pictures_are_written(kind, tmp_path):
+    """Each kind of record gives two PNGs of some size."""
+    record = RECORDS[kind]()
+    for name, draw in (("a.png", plots.draw_comparison), ("b.png", plots.draw_key_metric)):
+        draw(record, tmp_path / name)
+        width, height = size_of(tmp_path / name)
+        assert width >= 1300
+        assert height >= 150
+        assert (tmp_path / name).stat().st_size > 5_000
+
+
+def test_key_metric_without_an_expert_says_so():
+    """The heading names what the candidate is compared with instead."""
+    shown = plots.view.timed(RECORDS["two-way"]())
+    reference, heading = plots._rival(shown)
+    assert reference == "torch"
+    assert heading == "No human expert for this operation: candidate against torch"
+
+
+def test_recorded_times_are_labelled_in_the_heading():
+    """A picture of recorded times carries GPU and date."""
+    shown = plots.view.timed(RECORDS["recorded"]())
+    assert plots._rival(shown)[1].endswith("(recorded on NVIDIA H200, 2026-11-22)")
+
+
+def test_equal_records_give_equal_pictures(tmp_path):
+    """No clock and no random number gets into a picture."""
+    for name in ("first.png", "second.png"):
+        plots.draw_comparison(RECORDS["three-way"](), tmp_path / name)
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()

@@ -1,0 +1,148 @@
+"""python -m tritonexp: its commands, in process where they can be."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tritonexp import cli, jobs, operations
+from tritonexp.generation.recorded_provider import samples
+from tritonexp.records import MachineFacts, sha256_of, to_json
+
+ROOT = Path(__file__).resolve().parent.parent
+H200 = MachineFacts(
+    triton_version="3.6.0",
+    gpu_name="NVIDIA H200",
+    compute_capability="9.0",
+    sm_count=132,
+    shared_memory_per_block_bytes=232448,
+    l2_bytes=62914560,
+    bandwidth_gb_s=4257.0,
+)
+
+
+@pytest.fixture
+def facts(tmp_path):
+    """Write the facts of a GPU to a file."""
+    path = tmp_path / "facts.json"
+    path.write_text(to_json(H200))
+    return str(path)
+
+
+def test_operations_lists_every_folder(capsys):
+    """Each operation is shown with its pattern and its expert, or - where it has none."""
+    assert cli.main(["operations"]) == 0
+    shown = capsys.readouterr().out
+    for name in operations.names():
+        assert name in shown
+        assert operations.load(name).spec.pattern in shown
+    assert "liger" in shown
+    assert "BSD-2-Clause" in shown
+
+
+def test_prompt_prints_what_a_model_is_shown(capsys, facts):
+    """The rendered text holds the baseline and the facts that were given."""
+    assert cli.main(["prompt", "softmax", "hardware_aware", "--facts", facts]) == 0
+    shown = capsys.readouterr().out
+    assert operations.load("softmax").baseline.source.strip() in shown
+    assert "NVIDIA H200" in shown
+
+
+def test_prompt_writes_the_text_that_its_hash_is_of(capsys, facts, tmp_path):
+    """The file's bytes hash to what is printed."""
+    path = tmp_path / "prompt.md"
+    assert cli.main(["prompt", "softmax", "with_hints", "--facts", facts, "-o", str(path)]) == 0
+    assert sha256_of(path.read_bytes().decode()) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["prompt", "fft", "baseline_only"], "softmax"),
+        (["prompt", "softmax", "magic"], "baseline_only"),
+        (["prompt", "softmax", "baseline_only", "--facts", "nowhere.json"], "nowhere.json"),
+        (["report", "nowhere.json"], "nowhere.json"),
+        (["report"], "--sweep"),
+        (["log", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_ends_with_one_sentence(arguments, said, capsys, tmp_path, monkeypatch):
+    """The message says what was wrong or lists the choices, and the exit status is 1."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert said in shown.err
+
+
+def test_facts_of_another_shape_are_refused(capsys, tmp_path):
+    """A facts file that lacks a fact is refused, with the way to make one."""
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps({"gpu_name": "a GPU"}))
+    assert cli.main(["prompt", "softmax", "baseline_only", "--facts", str(path)]) == 1
+    assert "tritonexp facts" in capsys.readouterr().err
+
+
+def test_record_keeps_a_response_that_plays_back(capsys, facts, tmp_path, monkeypatch):
+    """What `prompt` rendered and a model answered becomes a recorded sample."""
+    monkeypatch.setattr(operations, "KERNELS_DIR", tmp_path)
+    # load took the real folder when it was defined; only the recording goes elsewhere
+    response = tmp_path / "response.md"
+    response.write_bytes(b"an answer\r\nword for word")
+    arguments = ["record", "softmax", "with_hints", str(response), "--facts", facts]
+    assert cli.main([*arguments, "--sample", "1", "--date", "2026-11-23"]) == 0
+    folder = tmp_path / "softmax" / "recorded"
+    assert samples(folder, "with_hints") == (1,)
+    assert (folder / "with_hints" / "01.md").read_bytes().endswith(response.read_bytes())
+    # a recording is evidence and is not written over
+    assert cli.main([*arguments, "--sample", "1", "--date", "2026-11-23"]) == 1
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_response_that_is_no_text_is_refused(capsys, facts, tmp_path):
+    """Bytes that are not UTF-8 are named, and nothing is written."""
+    response = tmp_path / "response.md"
+    response.write_bytes(b"\xff\xfe\x00")
+    arguments = ["record", "softmax", "with_hints", str(response), "--facts", facts]
+    assert cli.main([*arguments, "--sample", "900", "--date", "2026-11-23"]) == 1
+    assert "UTF-8" in capsys.readouterr().err
+
+
+def test_doctor_says_what_works_here(capsys, tmp_path, monkeypatch):
+    """Versions, GPU, store and key are told; the key's value is not."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "not-a-real-key")
+    assert cli.main(["doctor", "--folder", str(tmp_path / "mlruns")]) == 0
+    shown = capsys.readouterr().out
+    for word in ("torch", "triton", "GPU", "sandbox", "mlflow", "ANTHROPIC_API_KEY"):
+        assert word in shown
+    assert os.environ["ANTHROPIC_API_KEY"] not in shown
+
+
+def test_doctor_fails_where_no_study_can_run(capsys, tmp_path):
+    """A store that cannot be used is the harness's fault: exit status 1."""
+    folder = tmp_path / "mlruns"
+    folder.write_text("a file")
+    assert cli.main(["doctor", "--folder", str(folder)]) == 1
+    assert "not usable" in capsys.readouterr().out
+
+
+def test_log_says_so_when_nothing_waits(capsys, tmp_path):
+    """Without waiting records there is nothing to do, and that is no failure."""
+    assert cli.main(["log", "--folder", str(tmp_path)]) == 0
+    assert str(jobs.pending_in(tmp_path)) in capsys.readouterr().out
+
+
+def test_every_command_is_in_the_help():
+    """`python -m tritonexp --help` lists the commands, each with its purpose."""
+    result = subprocess.run(
+        [sys.executable, "-m", "tritonexp", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for command in ("report", "log", "operations", "prompt", "record", "facts", "doctor"):
+        assert command in result.stdout

@@ -1,0 +1,408 @@
+"""The study joins the rooms in order and loses nothing; the referee is a stand-in here."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tritonexp import jobs, operations, report, study
+from tritonexp.config import compose
+from tritonexp.errors import (
+    ConfigError,
+    DoesNotFitError,
+    MissingKeyError,
+    RecordingError,
+    TrackingError,
+)
+from tritonexp.records import (
+    Case,
+    CaseResult,
+    Environment,
+    Evaluation,
+    Gpu,
+    MachineFacts,
+    Mode,
+    Role,
+    Status,
+    StudyRecord,
+    Trial,
+    from_json,
+    sha256_of,
+    to_json,
+)
+from tritonexp.tracking import Store
+
+KERNEL = "def softmax(x):\n    return x\n"
+
+
+class StandInReferee:
+    """Judges every candidate INCORRECT, as an interpreter would, and says when it was opened."""
+
+    mode = Mode.INTERPRETER
+    opened: ClassVar[list[dict]] = []
+
+    def __init__(self, **arguments):
+        self.arguments = arguments
+        StandInReferee.opened.append(arguments)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def facts(self):
+        """Tell of a machine without a GPU."""
+        return MachineFacts(
+            triton_version="3.7.1",
+            gpu_name=None,
+            compute_capability=None,
+            sm_count=None,
+            shared_memory_per_block_bytes=None,
+            l2_bytes=None,
+            bandwidth_gb_s=None,
+        )
+
+    def check_fits(self):
+        """Let every size pass."""
+
+    def evaluate(self, candidate):
+        """Find the candidate wrong and the baseline right, at one case."""
+        operation, sizes = self.arguments["operation"], self.arguments["sizes"]
+        case = Case(size=sizes[0], dtype="float32", distribution="normal", seed=1)
+        return Evaluation(
+            mode=self.mode,
+            operation=operation.name,
+            sizes=sizes,
+            dtype="float32",
+            protocol=None,
+            environment=environment("2026-11-23T00:00:00+00:00"),
+            ceilings=None,
+            candidate=trial(candidate, case, Status.INCORRECT, 1e6),
+            references=(trial(operation.baseline, case, Status.CORRECT, 0.5),),
+            comparisons=(),
+            duration_s=0.5,
+        )
+
+
+def environment(date, gpu=None):
+    """Make an environment."""
+    return Environment(
+        date=date,
+        gpu=gpu,
+        cpu="a processor",
+        platform="Linux",
+        python="3.11",
+        torch="2.13.0",
+        triton="3.7.1",
+        tritonexp="0.1.0",
+        packages={},
+        sandbox="none",
+    )
+
+
+def trial(implementation, case, status, error_ulp):
+    """Make a trial of one case."""
+    result = CaseResult(
+        case=case,
+        status=status,
+        reason="",
+        error_ulp=error_ulp,
+        baseline_error_ulp=0.5,
+        allowed_error_ulp=8.0,
+        max_abs_error=0.0,
+    )
+    return Trial(
+        implementation=implementation,
+        status=status,
+        reason="" if status is Status.CORRECT else "the result is wrong",
+        log="",
+        cases=(result,),
+        kernels=(),
+        compiled=(),
+        timings=(),
+        first_call_s=None,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    StandInReferee.opened.clear()
+
+
+@pytest.fixture
+def configured(tmp_path):
+    """Compose a configuration that judges a kernel file and logs below tmp_path."""
+
+    def make(*overrides):
+        kernel = tmp_path / "kernel.py"
+        kernel.write_text(KERNEL)
+        return compose(
+            [
+                "model=file",
+                f"model.path={kernel}",
+                "sizes=smoke",
+                f"tracking.folder={tmp_path / 'mlruns'}",
+                *overrides,
+            ]
+        )
+
+    return make
+
+
+def run(config, **more):
+    """Run a study with the stand-in, in silence."""
+    more = {"note": lambda _: None, "open_referee": StandInReferee, **more}
+    return study.run_study(config, lambda _: None, **more)
+
+
+def break_store(monkeypatch):
+    """Have MLflow fail when a run is logged, as a server does that goes away meanwhile."""
+
+    def fail(self, folder):
+        raise TrackingError(f"the server went away. The record is kept in {folder}.")
+
+    monkeypatch.setattr(Store, "log", fail)
+
+
+def test_a_wrong_kernel_is_a_logged_result(configured, tmp_path):
+    """A wrong kernel ends as a run with its record, and no job folder is left waiting."""
+    notes = []
+    finished = run(configured(), sweep="a-sweep", note=notes.append)
+    assert finished.tracking_error is None
+    assert finished.record.status is Status.INCORRECT
+    assert finished.record.attempt.source == KERNEL
+    assert jobs.waiting(tmp_path / "mlruns") == ()
+    assert Path(finished.report).read_text().startswith("#")
+    assert study.open_store(configured().tracking).records("a-sweep") == [finished.record]
+    assert any("No GPU here" in note for note in notes)
+
+
+def test_the_referee_is_told_what_was_configured(configured):
+    """Sizes, clock, expert, contenders and seed reach the referee as records."""
+    config = configured("seed=7", "sizes.custom=[[33,5]]", "expert=none", "contenders=[torch]")
+    with pytest.raises(ZeroDivisionError):
+        run(config, open_referee=lambda **given: StandInReferee(**given) and 1 / 0)
+    (given,) = StandInReferee.opened
+    assert [size.label for size in given["sizes"]] == ["33x5"]
+    assert (given["seed"], given["expert"], given["contenders"]) == (7, "none", ("torch",))
+    assert given["protocol"].rounds >= 20
+    assert given["operation"].name == "softmax"
+
+
+def test_a_missing_key_ends_before_anything_else(configured, tmp_path, monkeypatch):
+    """Without a key no store is made and no referee opened; the message says what needs none."""
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(MissingKeyError, match=r"ANTHROPIC_API_KEY.*recorded"):
+        run(configured("model=sonnet", "model.path=null"))
+    assert StandInReferee.opened == []
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_an_unusable_store_ends_before_anything_is_measured(configured, tmp_path):
+    """A store whose folder is a file is refused before the referee is opened."""
+    (tmp_path / "mlruns").write_text("a file")
+    with pytest.raises(TrackingError):
+        run(configured())
+    assert StandInReferee.opened == []
+
+
+def test_an_absent_recording_ends_before_anything_is_measured(configured):
+    """A sample that was never recorded is refused before the referee is opened."""
+    with pytest.raises(RecordingError):
+        run(configured("model=recorded", "model.path=null", "model.sample=999"))
+    assert StandInReferee.opened == []
+
+
+def test_a_size_that_does_not_fit_ends_before_the_model_is_asked(configured, tmp_path):
+    """The model costs nothing when the GPU cannot hold the tensors."""
+
+    class Small(StandInReferee):
+        def check_fits(self):
+            raise DoesNotFitError("it needs 9 bytes and 1 is free")
+
+        def evaluate(self, candidate):
+            raise AssertionError("asked")
+
+    with pytest.raises(DoesNotFitError):
+        run(configured(), open_referee=Small)
+    assert jobs.waiting(tmp_path / "mlruns") == ()
+
+
+def test_a_record_that_mlflow_does_not_take_is_kept_and_logged_later(
+    configured, tmp_path, monkeypatch
+):
+    """The job folder waits with record and report, the message says so, and log takes it."""
+    config = configured()
+    with monkeypatch.context() as patched:
+        break_store(patched)
+        finished = run(config, sweep="a-sweep")
+    (folder,) = jobs.waiting(tmp_path / "mlruns")
+    assert "python -m tritonexp log" in str(finished.tracking_error)
+    assert str(folder) in str(finished.tracking_error)
+    assert finished.report == folder / "report.md"
+    for name in ("prompt.md", "response.md", "candidate.py", "environment.json", "config.yaml"):
+        assert (folder / name).is_file(), name
+    assert (folder / "candidate.py").read_text() == KERNEL
+    (logged,) = study.log_pending([folder], config.tracking)
+    assert logged.tracking_error is None
+    assert jobs.waiting(tmp_path / "mlruns") == ()
+    assert study.open_store(config.tracking).records("a-sweep") == [finished.record]
+
+
+def test_a_crash_after_the_measurement_keeps_the_record(configured, tmp_path, monkeypatch):
+    """A report that cannot be drawn costs no measurement: the record was written first."""
+
+    def crash(record, folder):
+        raise RuntimeError("no fonts")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "write", crash)
+        with pytest.raises(RuntimeError, match="no fonts"):
+            run(configured())
+    (folder,) = jobs.waiting(tmp_path / "mlruns")
+    assert jobs.read(folder).status is Status.INCORRECT
+    study.log_pending([folder], configured().tracking)
+    assert jobs.waiting(tmp_path / "mlruns") == ()
+
+
+def test_a_folder_that_the_user_names_is_logged_and_left(configured, tmp_path, monkeypatch):
+    """`log FOLDER` removes only what the study itself kept."""
+    with monkeypatch.context() as patched:
+        break_store(patched)
+        run(configured())
+    (folder,) = jobs.waiting(tmp_path / "mlruns")
+    mine = folder.rename(tmp_path / "mine")
+    (logged,) = study.log_pending([mine], configured().tracking)
+    assert logged.tracking_error is None
+    assert (mine / "record.json").is_file()
+
+
+def test_a_record_is_the_same_when_it_is_read_back(configured, tmp_path, monkeypatch):
+    """Nothing of the configuration changes its type on the way through JSON."""
+    with monkeypatch.context() as patched:
+        break_store(patched)
+        finished = run(configured())
+    (folder,) = jobs.waiting(tmp_path / "mlruns")
+    assert jobs.read(folder) == finished.record
+    assert finished.record.config["timing"]["clock"] == "graph"
+
+
+def test_a_sweep_is_compared_in_a_report_that_is_logged(configured, tmp_path):
+    """Two runs of a sweep make one comparison on disk and in the store."""
+    config = configured()
+    for _ in range(2):
+        run(config, sweep="a-sweep")
+    run(config, sweep="another")
+    store = study.open_store(config.tracking)
+    said = study.compare_sweep(store, "a-sweep", tmp_path / "out")
+    assert "2 runs" in said
+    assert store.ui_command in said
+    assert "softmax" in (tmp_path / "out" / "report" / "comparison.md").read_text()
+
+
+def test_an_unknown_sweep_is_refused_with_those_there_are(configured, tmp_path):
+    """A mistyped sweep lists the sweeps of the store."""
+    config = configured()
+    run(config, sweep="a-sweep")
+    with pytest.raises(TrackingError, match=r"'b-sweep'.*a-sweep"):
+        study.compare_sweep(study.open_store(config.tracking), "b-sweep", tmp_path / "out")
+
+
+def on_a_gpu(record, date):
+    """Make of a record one whose evaluation was made on a GPU at a date."""
+    gpu = Gpu(
+        name="NVIDIA H200",
+        uuid="GPU-1",
+        compute_capability="9.0",
+        sm_count=132,
+        memory_bytes=1,
+        l2_bytes=1,
+        shared_memory_per_block_bytes=1,
+        driver=None,
+    )
+    evaluation = dataclasses.replace(
+        record.evaluation, mode=Mode.GPU, environment=environment(date, gpu)
+    )
+    attempt = dataclasses.replace(record.attempt, evaluation=evaluation)
+    return dataclasses.replace(record, attempts=(attempt,))
+
+
+@pytest.fixture
+def record(configured, tmp_path, monkeypatch):
+    """Run a study whose record stays on disk."""
+    with monkeypatch.context() as patched:
+        break_store(patched)
+        return run(configured()).record
+
+
+def test_the_latest_gpu_evaluation_of_a_source_is_found(record, tmp_path):
+    """Recorded evaluations go by the source's hash; those of an interpreter do not count."""
+    shelf = tmp_path / "evaluations" / "h200"
+    shelf.mkdir(parents=True)
+    for name, one in {
+        "a.json": on_a_gpu(record, "2026-11-02T00:00:00+00:00"),
+        "b.json": on_a_gpu(record, "2026-11-01T00:00:00+00:00"),
+        "c.json": record,
+    }.items():
+        (shelf / name).write_text(to_json(one))
+    found = jobs.recorded_evaluations(tmp_path / "evaluations")
+    assert list(found) == [sha256_of(KERNEL)]
+    assert found[sha256_of(KERNEL)].environment.date.startswith("2026-11-02")
+
+
+@pytest.mark.parametrize("mode", [Mode.INTERPRETER, Mode.GPU])
+def test_a_recorded_evaluation_is_shown_only_without_a_gpu(
+    mode, record, configured, tmp_path, monkeypatch
+):
+    """On a GPU a run's own figures stand alone."""
+    softmax = operations.load("softmax")
+    shelf = tmp_path / "softmax" / "evaluations"
+    shelf.mkdir(parents=True)
+    (shelf / "one.json").write_text(to_json(on_a_gpu(record, "2026-11-02T00:00:00+00:00")))
+    elsewhere = dataclasses.replace(softmax, folder=tmp_path / "softmax")
+    monkeypatch.setattr(operations, "load", lambda _: elsewhere)
+    monkeypatch.setattr(StandInReferee, "mode", mode)
+    break_store(monkeypatch)
+    kept = run(configured()).record.recorded_evaluation
+    assert (kept is not None) is (mode is Mode.INTERPRETER)
+    if kept is not None:
+        assert kept.environment.gpu.name == "NVIDIA H200"
+        assert kept.candidate.implementation.role is Role.CANDIDATE
+
+
+@pytest.mark.parametrize("text", ["{}", "no json", None])
+def test_what_is_no_record_is_refused_by_its_name(text, tmp_path):
+    """A broken or absent record.json is named in the message."""
+    path = tmp_path / "record.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=r"record\.json"):
+        jobs.read(path)
+
+
+def test_a_record_is_written_whole_or_not_at_all(record, tmp_path, monkeypatch):
+    """An interruption while writing leaves no record.json that is half of one."""
+
+    def interrupt(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    again = dataclasses.replace(record, study_id="again")
+    with pytest.raises(KeyboardInterrupt):
+        jobs.keep(again, tmp_path / "elsewhere")
+    assert jobs.waiting(tmp_path / "elsewhere") == ()
+
+
+def test_no_secret_reaches_the_record(configured, monkeypatch):
+    """The key's variable is named in a record, and its value is not."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "not-a-real-key")
+    break_store(monkeypatch)
+    record = run(configured()).record
+    text = to_json(record)
+    assert os.environ["ANTHROPIC_API_KEY"] not in text
+    assert json.loads(text)["config"]["model"]["api_key_env"] == "ANTHROPIC_API_KEY"
+    assert from_json(StudyRecord, text) == record

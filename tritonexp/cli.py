@@ -1,0 +1,285 @@
+"""python -m tritonexp: what is done without running a study.
+
+Reports again, records that wait for MLflow, the list of operations, the workflow of recording a
+response, and a diagnosis of the installation. Running a study is run.py's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tritonexp.errors import ConfigError, TritonExpError
+from tritonexp.records import MachineFacts, Prompt, from_json, to_json
+
+if TYPE_CHECKING:
+    from tritonexp.config import TrackingConfig
+    from tritonexp.records import Implementation
+
+UNKNOWN_MODEL = "Claude (exact version not recorded)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 1 where it could not be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except TritonExpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def report(options: argparse.Namespace) -> int:
+    """Compare a sweep again, or write the report of one record again."""
+    from tritonexp import jobs, study
+    from tritonexp import report as reports
+
+    if (options.record is None) == (options.sweep is None):
+        raise ConfigError("give either a record.json or --sweep ID, as in mlruns/sweeps/ID.")
+    if options.record is not None:
+        folder = options.output or options.record.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        reports.write(jobs.read(options.record), folder)
+        print(f"report: {folder / 'report.md'}")
+        return 0
+    folder = options.output or options.folder / "sweeps" / options.sweep
+    print(study.compare_sweep(study.open_store(_tracking(options)), options.sweep, folder))
+    return 0
+
+
+def log(options: argparse.Namespace) -> int:
+    """Log the records that MLflow has not taken."""
+    from tritonexp import jobs, study
+
+    folders = options.folders or jobs.waiting(options.folder)
+    if not folders:
+        print(f"nothing waits in {jobs.pending_in(options.folder)}")
+        return 0
+    failed = False
+    for finished in study.log_pending(folders, _tracking(options)):
+        print(f"{finished.record.study_id} {finished.record.name}: {finished.report}")
+        if finished.tracking_error is not None:
+            print(f"error: {finished.tracking_error}", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+def operations(_: argparse.Namespace) -> int:
+    """List the operations with their patterns, dtypes, experts and contenders."""
+    from rich.table import Table
+
+    from tritonexp import operations as rooms
+    from tritonexp.terminal import show
+
+    table = Table("operation", "pattern", "arguments", "dtypes", "expert", "contenders", "recorded")
+    for name in rooms.names():
+        operation = rooms.load(name)
+        prompts = sorted(path.parent.name for path in operation.folder.glob("recorded/*/*.md"))
+        table.add_row(
+            name,
+            operation.spec.pattern,
+            operation.brief.signature.partition(" ->")[0],
+            ", ".join(operation.spec.dtypes),
+            ", ".join(_versioned(expert) for expert in operation.experts) or "-",
+            ", ".join(contender.name for contender in operation.contenders) or "-",
+            ", ".join(f"{one} {prompts.count(one)}" for one in dict.fromkeys(prompts)) or "-",
+        )
+    show(table)
+    return 0
+
+
+def prompt(options: argparse.Namespace) -> int:
+    """Render a prompt, as a model would be shown it."""
+    rendered = _rendered(options)
+    if options.output is None:
+        sys.stdout.write(rendered.text)
+        return 0
+    # newline="" keeps the text that the hash is of
+    with options.output.open("w", encoding="utf-8", newline="") as file:
+        file.write(rendered.text)
+    print(f"{options.output}: sha256 {rendered.sha256}")
+    return 0
+
+
+def record(options: argparse.Namespace) -> int:
+    """Keep a model's response to a rendered prompt, so that model=recorded plays it back."""
+    from tritonexp.generation.recorded_provider import recording_path, write_recording
+    from tritonexp.operations import KERNELS_DIR
+
+    rendered = _rendered(options)
+    folder = KERNELS_DIR / options.operation / "recorded"
+    path = recording_path(folder, options.prompt, options.sample)
+    try:
+        response = _read_bytes(options.response).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{options.response} is not UTF-8 text: {error}.") from error
+    write_recording(path, rendered, response, options.date, options.model, options.sample)
+    print(f"{path}: answers the prompt of sha256 {rendered.sha256}")
+    return 0
+
+
+def facts(_: argparse.Namespace) -> int:
+    """Print this machine's facts as --facts takes them."""
+    sys.stdout.write(to_json(_machine_facts()))
+    return 0
+
+
+def _rendered(options: argparse.Namespace) -> Prompt:
+    from tritonexp import operations as rooms
+    from tritonexp import prompting
+    from tritonexp.config import compose
+
+    overrides = [f"operation={options.operation}", f"prompt={options.prompt}"]
+    config = compose(overrides)
+    operation = rooms.load(options.operation)
+    known = _machine_facts() if options.facts is None else _facts_in(options.facts)
+    return prompting.render(
+        operation.brief,
+        config.prompt.name,
+        config.prompt.components,
+        known,
+        operation.guarded_sources,
+    )
+
+
+def _facts_in(path: Path) -> MachineFacts:
+    try:
+        return from_json(MachineFacts, _read_bytes(path))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} holds no machine facts ({' '.join(str(error).splitlines()[:3])});"
+            " `python -m tritonexp facts` prints this machine's."
+        ) from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; name a readable file."
+        ) from error
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say what works here: versions, GPU, sandbox, store and key; 1 where a study cannot run."""
+    from rich.table import Table
+
+    from tritonexp import study
+    from tritonexp.evaluation import environment, sandbox
+    from tritonexp.terminal import show
+
+    found = environment.describe(environment.find_gpu(), sandbox.DESCRIPTION)
+    try:
+        store, usable = study.open_store(_tracking(options)).ui_command, True
+    except TritonExpError as error:
+        store, usable = f"not usable: {error}", False
+    gpu = found.gpu
+    table = Table(show_header=False)
+    for name, text in (
+        ("python", found.python),
+        ("tritonexp", found.tritonexp),
+        ("torch", found.torch),
+        ("triton", found.triton),
+        *found.packages.items(),
+        (
+            "GPU",
+            "none: kernels are verified in Triton's interpreter, nothing is timed"
+            if gpu is None
+            else f"{gpu.name}, compute {gpu.compute_capability}, driver {gpu.driver}",
+        ),
+        ("sandbox", found.sandbox),
+        ("MLflow store", store),
+        ("ANTHROPIC_API_KEY", "set" if os.environ.get("ANTHROPIC_API_KEY") else "not set"),
+        ("waiting records", str(len(_waiting(options.folder)))),
+    ):
+        table.add_row(name, text)
+    show(table)
+    return 0 if usable else 1
+
+
+def _waiting(folder: Path) -> tuple[Path, ...]:
+    from tritonexp import jobs
+
+    return jobs.waiting(folder)
+
+
+def _tracking(options: argparse.Namespace) -> TrackingConfig:
+    from tritonexp.config import TrackingConfig
+
+    return TrackingConfig(
+        folder=str(options.folder), experiment=options.experiment, uri=options.uri
+    )
+
+
+def _versioned(expert: Implementation) -> str:
+    source = expert.provenance
+    return f"{expert.name} ({source.name} {source.version or 'not installed'}, {source.licence})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tritonexp",
+        description="What is done without running a study; run.py runs one.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        text = (run.__doc__ or "").splitlines()[0]
+        added = commands.add_parser(run.__name__, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    again = command(report)
+    again.add_argument("record", nargs="?", type=Path, help="a record.json, or its folder")
+    again.add_argument("--sweep", metavar="ID", help="the id that the sweep printed")
+    again.add_argument("-o", "--output", type=Path, help="the folder to write to")
+    _add_store(again)
+
+    later = command(log)
+    later.add_argument("folders", nargs="*", type=Path, help="job folders; all that wait if none")
+    _add_store(later)
+
+    command(operations)
+
+    shown = command(prompt)
+    _add_prompt(shown)
+    shown.add_argument("-o", "--output", type=Path, help="a file to write instead of the terminal")
+
+    kept = command(record)
+    _add_prompt(kept)
+    kept.add_argument("response", type=Path, help="the response, word for word")
+    kept.add_argument("--sample", type=int, required=True, help="its number, from 1")
+    kept.add_argument("--date", required=True, help="when it was given, as in 2026-11-23")
+    kept.add_argument("--model", default=UNKNOWN_MODEL, help="what is known of the model")
+
+    command(facts)
+    _add_store(command(doctor))
+    return parser
+
+
+def _add_prompt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("operation", help="a folder under kernels/")
+    parser.add_argument("prompt", help="a file of conf/prompt/")
+    parser.add_argument(
+        "--facts", type=Path, help="the machine that the prompt tells of; this one if not given"
+    )
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, default=Path("mlruns"), help="default: mlruns")
+    parser.add_argument("--experiment", default="tritonexp", help="default: tritonexp")
+    parser.add_argument("--uri", help="a tracking server instead of the folder's own store")
+
+
+def _machine_facts() -> MachineFacts:
+    from tritonexp.evaluation import ceilings, environment
+
+    gpu = environment.find_gpu()
+    bandwidth_gb_s = ceilings.ceilings_of(gpu, ()).copy_gb_s if gpu else None
+    return environment.facts_of(gpu, bandwidth_gb_s)

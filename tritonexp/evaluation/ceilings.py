@@ -1,0 +1,106 @@
+"""What the GPU was measured to reach: copy bandwidth, and the matmul rate per dtype.
+
+Measured once per GPU and driver, and kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from tritonexp.evaluation.memory import DTYPES
+from tritonexp.records import Ceilings, Gpu, from_json, to_json
+
+# raised when the way of measuring changes, so that figures of an older way are not reused
+METHOD = 1
+COPY_BYTES = 4 << 30
+MATMUL_SIZES = (4096, 8192)
+REPEATS = 10
+
+
+def cache_folder() -> Path:
+    """Where measured ceilings are kept: TRITONEXP_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("TRITONEXP_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tritonexp"
+
+
+def ceilings_of(gpu: Gpu, dtypes: tuple[str, ...]) -> Ceilings:
+    """The GPU's ceilings, with a matmul rate for each dtype; measured where not yet known."""
+    key = hashlib.sha256(f"{gpu.uuid} {gpu.driver} {torch.__version__} {METHOD}".encode())
+    path = cache_folder() / f"ceilings-{key.hexdigest()[:16]}.json"
+    known = None
+    # a file of another version of ours is measured anew
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        known = from_json(Ceilings, path.read_text())
+    if known is not None and set(dtypes) <= set(known.matmul_tflop_s):
+        return known
+    rates = dict(known.matmul_tflop_s) if known else {}
+    measured = Ceilings(
+        copy_gb_s=known.copy_gb_s if known else measure_copy_gb_s(),
+        matmul_tflop_s=rates
+        | {dtype: measure_matmul_tflop_s(dtype) for dtype in dtypes if dtype not in rates},
+        measured_on=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+    _keep(path, measured)
+    return measured
+
+
+def measure_copy_gb_s() -> float:
+    """Bytes read and written per second by the best of several large copies, in GB/s."""
+    free, _ = torch.cuda.mem_get_info()
+    count = min(COPY_BYTES, free // 4)
+    source = torch.empty(count, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    best_s = _best_seconds(lambda: target.copy_(source))
+    del source, target
+    torch.cuda.empty_cache()
+    return 2 * count / best_s / 1e9
+
+
+def measure_matmul_tflop_s(dtype: str) -> float:
+    """The best rate of torch.matmul on random square matrices of a dtype, in TFLOP/s.
+
+    float32 is measured without TF32, as an operation in float32 is judged.
+    """
+    rates = []
+    for size in MATMUL_SIZES:
+        a = torch.randn(size, size, device="cuda", dtype=torch.float32).to(DTYPES[dtype])
+        b = torch.randn(size, size, device="cuda", dtype=torch.float32).to(DTYPES[dtype])
+        best_s = _best_seconds(lambda a=a, b=b: torch.matmul(a, b))  # type: ignore[misc]
+        rates.append(2 * size**3 / best_s / 1e12)
+        del a, b
+    torch.cuda.empty_cache()
+    return max(rates)
+
+
+def _best_seconds(work) -> float:  # type: ignore[no-untyped-def]
+    for _ in range(3):
+        work()
+    times_ms = []
+    for _ in range(REPEATS):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        times_ms.append(start.elapsed_time(end))
+    return float(min(times_ms)) / 1e3
+
+
+def _keep(path: Path, measured: Ceilings) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # written beside and renamed, so that a second process never reads half of it
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, suffix=".json", delete=False
+    ) as file:
+        file.write(to_json(measured))
+    Path(file.name).replace(path)

@@ -1,0 +1,137 @@
+"""Framed JSON over a private socket: plain data in, plain data out, and nothing that runs on arrival.
+
+A frame is a 4-byte big-endian length and that many bytes of JSON. Each request carries a fresh
+nonce that its answer must repeat, so a stray or early write cannot pass for an answer.
+
+Does not cover lies: whoever holds the worker's end can answer wrongly, and the referee's own
+clock and comparisons are what bound that.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import secrets
+import socket
+import struct
+import time
+from typing import Any
+
+MAX_FRAME_BYTES = 4 << 20
+_HEADER = struct.Struct(">I")
+
+
+class ChannelClosedError(Exception):
+    """The other end is gone."""
+
+
+class ChannelTimeoutError(Exception):
+    """The other end did not answer in time."""
+
+
+class ChannelGarbageError(Exception):
+    """What came is not a message of this protocol."""
+
+
+class Channel:
+    """One end of a private socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._nonce: str | None = None
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, socket.socket]:
+        """A channel, and the socket for the process at the other end."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        return cls(ours), theirs
+
+    def ask(self, command: str, descriptors: tuple[int, ...] = (), **fields: Any) -> None:
+        """Send a request; `answer` reads what comes back."""
+        self._nonce = secrets.token_hex(8)
+        self._send({"nonce": self._nonce, "command": command, **fields}, descriptors)
+
+    def answer(self, timeout_s: float) -> dict[str, Any]:
+        """Read the answer to the last request.
+
+        Raises ChannelTimeoutError, ChannelClosedError, or ChannelGarbageError for anything that
+        is not the answer to that request.
+        """
+        message = self._receive(timeout_s)[0]
+        if message.pop("nonce", None) != self._nonce:
+            raise ChannelGarbageError("an answer without the nonce of its request")
+        return message
+
+    def serve(self) -> tuple[dict[str, Any], list[int]]:
+        """Wait for the next request; returns it with the descriptors that came along."""
+        message, descriptors = self._receive(None)
+        self._nonce = message.pop("nonce", None)
+        return message, descriptors
+
+    def reply(self, **fields: Any) -> None:
+        """Answer the request that was served last."""
+        self._send({"nonce": self._nonce, **fields})
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+    def _send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+        body = json.dumps(message).encode()
+        if len(body) > MAX_FRAME_BYTES:
+            raise ChannelGarbageError(f"a message of {len(body)} bytes is over {MAX_FRAME_BYTES}")
+        ancillary = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+            if descriptors
+            else []
+        )
+        try:
+            # a worker that stops reading must not stop the referee
+            self._socket.settimeout(30.0)
+            self._socket.sendmsg([_HEADER.pack(len(body))], ancillary)
+            self._socket.sendall(body)
+        except TimeoutError as error:
+            raise ChannelTimeoutError("the other end does not read") from error
+        except OSError as error:
+            raise ChannelClosedError(str(error)) from error
+
+    def _receive(self, timeout_s: float | None) -> tuple[dict[str, Any], list[int]]:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        header, descriptors = self._read(_HEADER.size, deadline, with_descriptors=True)
+        (length,) = _HEADER.unpack(header)
+        if length > MAX_FRAME_BYTES:
+            raise ChannelGarbageError(f"a frame of {length} bytes is over {MAX_FRAME_BYTES}")
+        body, _ = self._read(length, deadline)
+        try:
+            message = json.loads(body)
+        except ValueError as error:
+            raise ChannelGarbageError(f"a frame that is not JSON: {error}") from error
+        if not isinstance(message, dict):
+            raise ChannelGarbageError(f"a frame that holds a {type(message).__name__}")
+        return message, descriptors
+
+    def _read(
+        self, length: int, deadline: float | None, *, with_descriptors: bool = False
+    ) -> tuple[bytes, list[int]]:
+        chunks: list[bytes] = []
+        descriptors: list[int] = []
+        while length:
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                raise ChannelTimeoutError("no answer in time")
+            self._socket.settimeout(remaining)
+            try:
+                if with_descriptors:
+                    chunk, found, _, _ = socket.recv_fds(self._socket, length, 4)
+                    descriptors += found
+                else:
+                    chunk = self._socket.recv(min(length, 1 << 16))
+            except TimeoutError as error:
+                raise ChannelTimeoutError("no answer in time") from error
+            except OSError as error:
+                raise ChannelClosedError(str(error)) from error
+            if not chunk:
+                raise ChannelClosedError("the other end closed the channel")
+            chunks.append(chunk)
+            length -= len(chunk)
+        return b"".join(chunks), descriptors

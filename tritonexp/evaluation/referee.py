@@ -1,0 +1,560 @@
+"""The parent that judges: it makes the inputs, knows what is expected, keeps the clock, concludes.
+
+Each implementation runs in a worker of its own (see worker.py), which judges nothing.
+
+Does not cover native code in a worker: events, graphs and the candidate share a process there. The
+referee's clock, verified results of timed calls and the hardware's floor bound what a lie can gain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from tritonexp import statistics
+from tritonexp.errors import ConfigError, DoesNotFitError
+from tritonexp.evaluation import environment, floors, inputs, sandbox, source_checks, timing
+from tritonexp.evaluation.ceilings import ceilings_of
+from tritonexp.evaluation.forkserver import ForkServer
+from tritonexp.evaluation.layout import lay_out
+from tritonexp.evaluation.memory import Arena
+from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
+from tritonexp.evaluation.verification import Subject, results_judge, verify
+from tritonexp.operations import Operation
+from tritonexp.records import (
+    Case,
+    Ceilings,
+    Clock,
+    Comparison,
+    CompiledKernel,
+    Evaluation,
+    Implementation,
+    Interval,
+    KernelShare,
+    MachineFacts,
+    Mode,
+    Provenance,
+    Role,
+    Size,
+    Status,
+    Timing,
+    TimingProtocol,
+    Trial,
+)
+
+# the offline compiler's target where there is no GPU
+OFFLINE_TARGET = "sm_90"
+# how much of a call's GPU time the candidate's own Triton kernels must own
+OWN_SHARE = 0.9
+# results, temporaries of a naive baseline and a graph's pool, in multiples of a call's own tensors
+WORKING_FACTOR = 4
+FREE_SHARE = 0.9
+START_TIMEOUT_S = 60.0
+
+
+class Referee:
+    """Judges candidates for one operation; a context manager that ends every worker on its way out.
+
+    Raises ConfigError for an unknown expert or contender.
+    """
+
+    def __init__(
+        self,
+        operation: Operation,
+        *,
+        sizes: Sequence[Size],
+        protocol: TimingProtocol,
+        expert: str = "auto",
+        contenders: Sequence[str] = ("torch", "house"),
+        seed: int = 0,
+        timeout_s: float = 60.0,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.operation = operation
+        self.sizes = tuple(sizes)
+        self.protocol = protocol
+        self.seed = seed
+        self.timeout_s = timeout_s
+        self.gpu = environment.find_gpu()
+        self.mode = Mode.GPU if self.gpu else Mode.INTERPRETER
+        self.device = "cuda" if self.gpu else "cpu"
+        self._progress = progress
+        self._references = _references(operation, expert, contenders)
+        self._arenas: list[Arena] = []
+        self._server = ForkServer(interpret=self.mode is Mode.INTERPRETER)
+
+    def __enter__(self) -> Referee:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the fork server, its workers and the shared memory."""
+        self._server.close()
+        for arena in self._arenas:
+            arena.close()
+        self._arenas.clear()
+
+    def facts(self) -> MachineFacts:
+        """What a prompt may be told of this machine; the bandwidth is measured."""
+        ceilings = self._ceilings()
+        return environment.facts_of(self.gpu, ceilings.copy_gb_s if ceilings else None)
+
+    def check_fits(self) -> None:
+        """Raise DoesNotFitError for a size that the GPU's free memory cannot hold."""
+        if self.gpu is None:
+            return
+        free, _ = torch.cuda.mem_get_info()
+        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
+        workers = 1 + len(self._references)
+        for size in self.sizes:
+            sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
+            call_bytes = spec.call_bytes(size, dtype)
+            # float64 reference and its temporaries in the referee, the rest once for each worker
+            needed = workers * (2 * sets + WORKING_FACTOR) * call_bytes + 8 * call_bytes
+            if needed > FREE_SHARE * free:
+                raise DoesNotFitError(
+                    f"size {size.label} needs about {needed:,} bytes for {workers} implementations,"
+                    f" but {self.gpu.name} has {free:,} bytes free; choose smaller sizes, or fewer"
+                    " implementations with contenders='[]' or expert=none."
+                )
+
+    def evaluate(self, candidate: Implementation) -> Evaluation:
+        """Verify a candidate and, where it is right and there is a GPU, time it."""
+        begin = time.perf_counter()
+        spec = self.operation.spec
+        refused = source_checks.check_source(
+            candidate.source, candidate.entry_point, [item.name for item in spec.arguments]
+        )
+        if refused is not None:
+            status, reason = refused
+            return self._evaluation(_failed_trial(candidate, status, reason, ""), (), (), begin)
+        cases = inputs.make_cases(spec, self.sizes, self.mode, secrets.randbits(63))
+        with self._workers((candidate, *self._references), cases) as subjects:
+            judged, *references = subjects
+            timed_sizes = self.sizes if self.mode is Mode.GPU else ()
+            verify(
+                self.operation, cases, timed_sizes, subjects,
+                self.device, self.timeout_s, self._progress,
+            )
+            self._require_own_kernels(judged)
+            timings: dict[str, list[Timing]] = {}
+            kernels: tuple[KernelShare, ...] = tuple(
+                KernelShare(name=name, launches=count, share=None, own=True)
+                for name, count in sorted(judged.launched.items())
+            )
+            if self.mode is Mode.GPU and judged.failure is None:
+                timings = self._time(subjects)
+            if self.mode is Mode.GPU and judged.failure is None:
+                kernels = self._profile(judged)
+            trials = [
+                _trial(
+                    subject,
+                    kernels if subject is judged else (),
+                    self._compiled(subject) if self.mode is Mode.GPU else (),
+                    timings.get(subject.name, []),
+                )
+                for subject in subjects
+            ]
+        if self.mode is Mode.INTERPRETER and trials[0].status is Status.CORRECT:
+            trials[0] = self._compile_offline(trials[0])
+        return self._evaluation(trials[0], tuple(trials[1:]), self._compare(trials), begin)
+
+    def _evaluation(
+        self,
+        candidate: Trial,
+        references: tuple[Trial, ...],
+        comparisons: tuple[Comparison, ...],
+        begin: float,
+    ) -> Evaluation:
+        timed = any(trial.timings for trial in (candidate, *references))
+        return Evaluation(
+            mode=self.mode,
+            operation=self.operation.name,
+            sizes=self.sizes,
+            dtype=self.operation.spec.timed_dtype,
+            protocol=self.protocol if timed else None,
+            environment=environment.describe(self.gpu, sandbox.DESCRIPTION),
+            ceilings=self._ceilings() if timed else None,
+            candidate=candidate,
+            references=references,
+            comparisons=comparisons,
+            duration_s=time.perf_counter() - begin,
+        )
+
+    def _ceilings(self) -> Ceilings | None:
+        if self.gpu is None:
+            return None
+        spec = self.operation.spec
+        # a matmul rate is only worth measuring where arithmetic may bound the operation
+        return ceilings_of(self.gpu, (spec.timed_dtype,) if spec.flops is not None else ())
+
+    @contextlib.contextmanager
+    def _workers(
+        self, implementations: Sequence[Implementation], cases: Sequence[Case]
+    ) -> Iterator[list[Subject]]:
+        """Workers with their implementations imported; a subject that fails at it says so."""
+        if self.mode is Mode.INTERPRETER:
+            # nothing is timed, so only the baseline has anything to say beside the candidate
+            implementations = [
+                item for item in implementations if item.role in (Role.CANDIDATE, Role.BASELINE)
+            ]
+        self._progress("starting the workers")
+        arenas = self._lend_arenas(len(implementations), cases)
+        subjects: list[Subject] = []
+        try:
+            for implementation, arena in zip(implementations, arenas, strict=True):
+                subjects.append(Subject(WorkerProcess(self._server, implementation, arena)))
+            # asked of all at once: each creates its CUDA context and imports its file
+            for command in ("attach", "load", "compile"):
+                _ask_all(subjects, command, START_TIMEOUT_S)
+            yield subjects
+        finally:
+            for subject in subjects:
+                subject.worker.close()
+
+    def _lend_arenas(self, count: int, cases: Sequence[Case]) -> list[Arena]:
+        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
+        layouts = [lay_out(spec, case.size, case.dtype, 1) for case in cases]
+        if self.gpu is not None:
+            layouts += [
+                lay_out(
+                    spec,
+                    size,
+                    dtype,
+                    timing.set_count(spec, size, dtype, self.protocol, self.gpu),
+                )
+                for size in self.sizes
+            ]
+        needed = max(layout.size_bytes for layout in layouts)
+        if self._arenas and self._arenas[0].size_bytes < needed:
+            for arena in self._arenas:
+                arena.close()
+            self._arenas.clear()
+            gc.collect()
+        while len(self._arenas) < count:
+            self._arenas.append(Arena(needed, self.device))
+        for arena in self._arenas:
+            arena.wipe()
+        return self._arenas[:count]
+
+    def _require_own_kernels(self, judged: Subject) -> None:
+        """Fail a candidate that launched none of its own Triton kernels."""
+        if judged.failure is not None:
+            return
+        own = source_checks.triton_kernels(judged.worker.implementation.source)
+        if not own & set(judged.launched):
+            seen = ", ".join(sorted(judged.launched)) or "none"
+            judged.fail(
+                WorkerFailedError(
+                    Status.NOT_TRITON,
+                    "no Triton kernel of the file was launched; it defines"
+                    f" {', '.join(sorted(own)) or 'none'}, and launched {seen}",
+                )
+            )
+
+    def _profile(self, judged: Subject) -> tuple[KernelShare, ...]:
+        """Which GPU kernels a call at the largest size runs; fails a candidate that others work for."""
+        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
+        size = max(self.sizes, key=lambda size: spec.call_bytes(size, dtype))
+        self._progress(f"profiling a call at {size.label}")
+        layout = lay_out(spec, size, dtype, 1)
+        case = Case(size=size, dtype=dtype, distribution="normal", seed=secrets.randbits(62))
+        layout.write(judged.worker.arena, 0, inputs.make_arguments(spec, case, self.device))
+        torch.cuda.synchronize()
+        try:
+            found = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
+        except WorkerFailedError as failure:
+            judged.fail(failure)
+            return ()
+        own = source_checks.triton_kernels(judged.worker.implementation.source)
+        total_us = sum(float(microseconds) for _, _, microseconds in found["kernels"])
+        shares = tuple(
+            KernelShare(
+                name=str(name),
+                launches=int(launches),
+                share=float(microseconds) / total_us if total_us else None,
+                own=str(name) in own,
+            )
+            for name, launches, microseconds in found["kernels"]
+        )
+        owned = sum(item.share or 0.0 for item in shares if item.own)
+        if owned < OWN_SHARE:
+            others = ", ".join(item.name for item in shares if not item.own) or "nothing"
+            judged.fail(
+                WorkerFailedError(
+                    Status.NOT_TRITON,
+                    f"its own Triton kernels own {owned:.0%} of the GPU time of a call at"
+                    f" {size.label}, and {OWN_SHARE:.0%} is asked for; the rest is {others}",
+                )
+            )
+        return shares
+
+    def _time(self, subjects: Sequence[Subject]) -> dict[str, list[Timing]]:
+        """Time every subject that passed, at every size, in rounds taken together."""
+        protocol = self.protocol
+        while True:
+            try:
+                return self._time_by(protocol, subjects)
+            except timing.CannotCaptureError as error:
+                self._progress(f"timing by events, since a graph cannot capture {error}")
+                protocol = dataclasses.replace(protocol, clock=Clock.EVENTS)
+
+    def _time_by(
+        self, protocol: TimingProtocol, subjects: Sequence[Subject]
+    ) -> dict[str, list[Timing]]:
+        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
+        ceilings = self._ceilings()
+        gpu = self.gpu
+        if gpu is None or ceilings is None:
+            raise ConfigError("times need a GPU, and this machine has none that torch can use.")
+        timings: dict[str, list[Timing]] = {subject.name: [] for subject in subjects}
+        for size in self.sizes:
+            running = [subject for subject in subjects if subject.failure is None]
+            self._progress(f"timing {len(running)} implementations at {size.label}")
+            lanes = timing.time_in_turns(
+                spec,
+                size,
+                dtype,
+                [subject.worker for subject in running],
+                protocol,
+                gpu,
+                self._drawer(size, dtype),
+                results_judge(self.operation, dtype, size),
+                self.timeout_s,
+            )
+            for subject, lane in zip(running, lanes, strict=True):
+                if lane.failure is not None:
+                    subject.fail(lane.failure)
+                    continue
+                floor_us, kind = floors.floor_of(spec, size, dtype, ceilings)
+                measured = self._timing_of(lane, size, dtype, floor_us, kind)
+                timings[subject.name].append(measured)
+                fraction = measured.fraction_of_ceiling
+                if fraction is not None and fraction > protocol.max_fraction_of_ceiling:
+                    subject.fail(
+                        WorkerFailedError(
+                            Status.IMPLAUSIBLE,
+                            f"{measured.median_us:.2f} us at {size.label} is less than the"
+                            f" {floor_us:.2f} us that the hardware needs ({kind})",
+                        )
+                    )
+        return timings
+
+    def _timing_of(
+        self, lane: timing.Lane, size: Size, dtype: str, floor_us: float, kind: str
+    ) -> Timing:
+        # the host's clock measures something else than what the floor bounds
+        on_device = lane.clock is not Clock.HOST
+        interval = (
+            statistics.median_interval(lane.rounds_us, self.seed)
+            if len(lane.rounds_us) > 1
+            else Interval(low=lane.median_us, high=lane.median_us)
+        )
+        return Timing(
+            size=size,
+            dtype=dtype,
+            clock=lane.clock,
+            rounds_us=tuple(lane.rounds_us),
+            median_us=lane.median_us,
+            interval_us=interval,
+            host_us=lane.host_us,
+            referee_us=lane.referee_us,
+            floor_us=floor_us if on_device else None,
+            floor_kind=kind if on_device else None,
+            fraction_of_ceiling=floor_us / lane.median_us if on_device else None,
+        )
+
+    def _drawer(self, size: Size, dtype: str) -> Callable[[], list[Any]]:
+        """Makes fresh normal arguments at a size, other ones each time."""
+
+        def draw() -> list[Any]:
+            case = Case(size=size, dtype=dtype, distribution="normal", seed=secrets.randbits(62))
+            return inputs.make_arguments(self.operation.spec, case, self.device)
+
+        return draw
+
+    def _compare(self, trials: Sequence[Trial]) -> tuple[Comparison, ...]:
+        """The candidate against each reference, and each reference against the baseline."""
+        candidate, *references = trials
+        if not candidate.timings:
+            return ()
+        baseline = next(item for item in references if item.implementation.role is Role.BASELINE)
+        pairs = [(candidate, item) for item in references]
+        pairs += [(item, baseline) for item in references if item is not baseline]
+        found: list[Comparison] = []
+        for subject, reference in pairs:
+            found += statistics.compare(
+                subject.implementation.name,
+                reference.implementation.name,
+                _counted(subject),
+                _counted(reference),
+                self.sizes,
+                candidate.timings[0].clock,
+                self.protocol.margin,
+                self.seed,
+            )
+        return tuple(found)
+
+    def _compiled(self, subject: Subject) -> tuple[CompiledKernel, ...]:
+        """Static facts of what a worker's Triton kernels were compiled to."""
+        gpu = self.gpu
+        if gpu is None or not subject.worker.alive:
+            return ()
+        try:
+            answer = subject.worker.call("compiled", self.timeout_s)
+        except WorkerFailedError:
+            # these figures explain a verdict and are no part of it: absent, they are shown as "-"
+            return ()
+        return tuple(
+            CompiledKernel(
+                name=str(item["name"]),
+                target=f"sm_{gpu.compute_capability.replace('.', '')}",
+                dtype=None,
+                size=None,
+                grid=None,
+                num_warps=int(item["num_warps"]),
+                num_stages=item["num_stages"],
+                registers=item["registers"],
+                shared_bytes=item["shared_bytes"],
+                spill_bytes=item["spill_bytes"],
+                fits=True,
+                reason="",
+            )
+            for item in answer["kernels"]
+        )
+
+    def _compile_offline(self, trial: Trial) -> Trial:
+        """Add what the candidate compiles to for a named target, where there is no GPU."""
+        from tritonexp.evaluation import offline
+
+        self._progress(f"compiling for {OFFLINE_TARGET}")
+        compiled, failure = offline.compile_for(
+            trial.implementation,
+            self.operation.spec,
+            self.sizes,
+            self.operation.spec.timed_dtype,
+            OFFLINE_TARGET,
+            timeout_s=self.timeout_s,
+        )
+        if failure is None:
+            return dataclasses.replace(trial, compiled=compiled)
+        return dataclasses.replace(
+            trial,
+            compiled=compiled,
+            status=failure.status,
+            reason=f"compiling for {OFFLINE_TARGET}: {failure.reason}",
+            log=failure.log,
+        )
+
+
+def _references(
+    operation: Operation, expert: str, contenders: Sequence[str]
+) -> tuple[Implementation, ...]:
+    """The baseline, the chosen expert and contenders; raises ConfigError for an unknown one."""
+    experts = {item.name: item for item in operation.experts}
+    known = {item.name: item for item in operation.contenders}
+    known["compile"] = Implementation(
+        name="compile",
+        role=Role.CONTENDER,
+        source=operation.baseline.source,
+        entry_point=operation.entry_point,
+        provenance=Provenance(
+            origin="library",
+            name="torch.compile",
+            version=torch.__version__,
+            licence="BSD-3-Clause",
+            location="torch.compile of the baseline",
+        ),
+    )
+    if expert not in ("auto", "none", *experts):
+        raise ConfigError(
+            f"{operation.name} has no expert {expert!r}; there are"
+            f" {', '.join((*experts, 'auto', 'none'))}."
+        )
+    unknown = [name for name in contenders if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{operation.name} has no contender {unknown[0]!r}; there are {', '.join(known)}."
+        )
+    if expert == "auto":
+        chosen = operation.experts[:1]
+    else:
+        chosen = () if expert == "none" else (experts[expert],)
+    return (operation.baseline, *chosen, *(known[name] for name in contenders))
+
+
+def _ask_all(subjects: Sequence[Subject], command: str, timeout_s: float) -> None:
+    """One step of the start in every worker at once."""
+    asked = []
+    for subject in subjects:
+        if not subject.worker.alive or subject.failure is not None:
+            continue
+        if command == "compile" and subject.worker.implementation.name != "compile":
+            continue
+        subject.worker.ask_start(command)
+        asked.append(subject)
+    for subject in asked:
+        try:
+            subject.worker.answer(timeout_s)
+        except WorkerFailedError as failure:
+            subject.fail(failure)
+            subject.worker.close()
+
+
+def _failed_trial(
+    implementation: Implementation, status: Status, reason: str, log: str
+) -> Trial:
+    return Trial(
+        implementation=implementation,
+        status=status,
+        reason=reason,
+        log=log,
+        cases=(),
+        kernels=(),
+        compiled=(),
+        timings=(),
+        first_call_s=None,
+    )
+
+
+def _trial(
+    subject: Subject,
+    kernels: tuple[KernelShare, ...],
+    compiled: tuple[CompiledKernel, ...],
+    timings: Sequence[Timing],
+) -> Trial:
+    failure = subject.failure
+    status = failure.status if failure else Status.CORRECT
+    # a time that its status does not vouch for is not kept
+    kept = tuple(timings) if status in (Status.CORRECT, Status.IMPLAUSIBLE) else ()
+    return Trial(
+        implementation=subject.worker.implementation,
+        status=status,
+        reason=failure.reason if failure else "",
+        log=failure.log if failure else "",
+        cases=tuple(subject.cases),
+        kernels=kernels,
+        compiled=compiled,
+        timings=kept,
+        first_call_s=subject.first_call_s,
+    )
+
+
+def _counted(trial: Trial) -> tuple[Timing, ...]:
+    """The timings that a comparison may use."""
+    return trial.timings if trial.status is Status.CORRECT else ()

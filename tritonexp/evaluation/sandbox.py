@@ -1,0 +1,90 @@
+"""What confines a worker: its environment, its limits, its folder and its process group.
+
+A first version: a worker is a process group of its own that is killed whole, sees a scrubbed
+environment, and has limits on processor time, file size, open files and core dumps. It does not
+yet close the network or the file system to a worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+from pathlib import Path
+
+# the only variables that a worker sees: what the loader, CUDA and the locale need
+PASSED_ON = (
+    "CUDA_DEVICE_ORDER",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "PATH",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+)
+
+MAX_FILE_BYTES = 256 << 20
+MAX_OPEN_FILES = 1024
+MAX_CPU_S = 600
+LOG_BYTES = 64 << 10
+
+DESCRIPTION = "process group, scrubbed environment, resource limits"
+
+_PR_SET_PDEATHSIG = 1
+
+
+def environment(home: Path, *, interpret: bool) -> dict[str, str]:
+    """A worker's environment: nothing that is not named here, so no key and no token."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    kept |= {
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": str(min(4, os.cpu_count() or 1)),
+    }
+    if interpret:
+        kept["TRITON_INTERPRET"] = "1"
+    return kept
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def confine(folder: Path) -> None:
+    """Confine the calling process, a fresh fork, to a folder, a process group and limits."""
+    os.setsid()
+    die_with_parent()
+    os.chdir(folder)
+    for name, value in (
+        ("HOME", folder),
+        ("TMPDIR", folder),
+        ("TRITON_CACHE_DIR", folder / "triton"),
+        ("TORCHINDUCTOR_CACHE_DIR", folder / "inductor"),
+        ("XDG_CACHE_HOME", folder / "cache"),
+    ):
+        os.environ[name] = str(value)
+    for kind, limit in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
+        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
+        (resource.RLIMIT_CPU, MAX_CPU_S),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (limit, limit))
+
+
+def kill_group(process_id: int) -> None:
+    """Kill a worker with everything that it started and that stayed in its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process_id, signal.SIGKILL)

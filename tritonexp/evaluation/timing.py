@@ -1,0 +1,297 @@
+"""Times implementations in turns at one size, each in its own worker, and checks what they say.
+
+Device time is one CUDA graph that holds a call for each of several sets of arguments, together
+several times the L2 cache, so that each call finds cold data at new addresses. In some rounds,
+which no worker can foresee, fresh values are written before the replay, overwritten after it, and
+the replay's results compared with float64. The referee's own clock checks the workers' events.
+
+Does not cover: problems so small that MAX_SETS sets do not fill the L2, which are timed partly
+warm; throttling within a round; native code in a worker, which could lie to the worker's side but
+neither to the referee's clock nor to the verified results.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from tritonexp.evaluation.layout import Layout, lay_out
+from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
+from tritonexp.operations import Spec
+from tritonexp.records import Clock, Gpu, Size, Status, TimingProtocol
+
+MAX_SETS = 512
+# an eager call's set count: each is cold by the flush, several only so that addresses change
+EVENT_SETS = 4
+VERIFIED_ROUNDS = 2
+CLOCK_TRIES = 4
+# the referee's two counts differ by work of about this length, long beside its scheduling noise
+CLOCK_SPAN_US = 6_000.0
+# a graph shorter than this would show the gap between two replays
+GRAPH_US = 400.0
+MAX_PASSES = 16
+
+
+@dataclass
+class Lane:
+    """One implementation's way through the rounds of one size."""
+
+    worker: WorkerProcess
+    clock: Clock
+    calls: int = 1  # calls in one replay or request
+    count: int = 1  # replays or calls in one round
+    rounds_us: list[float] = field(default_factory=list)
+    host_us: float | None = None
+    referee_us: float | None = None
+    failure: WorkerFailedError | None = None
+
+    @property
+    def name(self) -> str:
+        """The implementation's name."""
+        return self.worker.implementation.name
+
+    @property
+    def median_us(self) -> float:
+        """Median over the rounds of the time per call."""
+        return float(np.median(self.rounds_us))
+
+
+class CannotCaptureError(Exception):
+    """An implementation that cannot be captured in a CUDA graph: all are then timed by events."""
+
+    def __init__(self, failures: list[str]) -> None:
+        super().__init__("; ".join(failures))
+        self.failures = tuple(failures)
+
+
+# judges one replay's results of every lane against float64: (fresh arguments, results by name)
+# -> the reason why a lane's are wrong, by name
+ResultsJudge = Callable[[list[object], dict[str, list[torch.Tensor]]], dict[str, str]]
+
+
+def set_count(spec: Spec, size: Size, dtype: str, protocol: TimingProtocol, gpu: Gpu) -> int:
+    """How many argument sets are rotated through at a size."""
+    if protocol.clock is Clock.HOST:
+        return 1
+    if protocol.clock is Clock.EVENTS:
+        return EVENT_SETS
+    wanted = math.ceil(protocol.cold_factor * gpu.l2_bytes / spec.call_bytes(size, dtype))
+    return min(MAX_SETS, max(2, wanted))
+
+
+def time_in_turns(
+    spec: Spec,
+    size: Size,
+    dtype: str,
+    workers: Sequence[WorkerProcess],
+    protocol: TimingProtocol,
+    gpu: Gpu,
+    draw: Callable[[], list[object]],
+    judge: ResultsJudge,
+    timeout_s: float,
+) -> list[Lane]:
+    """Time workers at one size; `draw` makes fresh arguments on the GPU.
+
+    A lane that fails keeps its failure and drops out; the others go on.
+    Raises CannotCaptureError where one cannot be captured, since like is compared with like.
+    """
+    layout = lay_out(spec, size, dtype, set_count(spec, size, dtype, protocol, gpu))
+    lanes = [Lane(worker, protocol.clock) for worker in workers]
+    for index in range(len(layout.sets)):
+        values = draw()
+        for lane in lanes:
+            layout.write(lane.worker.arena, index, values)
+    torch.cuda.synchronize()
+    _prepare(lanes, layout, protocol, gpu, timeout_s)
+    generator = np.random.default_rng(secrets.randbits(64))
+    verified = set(generator.choice(protocol.rounds, VERIFIED_ROUNDS, replace=False).tolist())
+    for number in range(protocol.rounds):
+        order = generator.permutation(len(lanes))
+        if number in verified:
+            _verified_round(
+                [lanes[i] for i in order], layout, draw, judge, generator, timeout_s
+            )
+        else:
+            for lane in (lanes[i] for i in order):
+                _guarded(lane, lambda lane=lane: _round(lane, None, timeout_s))
+    for lane in lanes:
+        if lane.clock is Clock.GRAPH:
+            _guarded(lane, lambda lane=lane: _check_clock(lane, protocol, generator, timeout_s))
+        if protocol.clock is not Clock.HOST:
+            _guarded(lane, lambda lane=lane: _time_host(lane, protocol, timeout_s))
+        _guarded(lane, lambda lane=lane: lane.worker.call("release", timeout_s))
+    return lanes
+
+
+def _guarded(lane: Lane, step: Callable[[], object]) -> None:
+    """Take a step of a lane that has not failed yet."""
+    if lane.failure is None:
+        try:
+            step()
+        except WorkerFailedError as failure:
+            lane.failure = failure
+
+
+def _prepare(
+    lanes: list[Lane], layout: Layout, protocol: TimingProtocol, gpu: Gpu, timeout_s: float
+) -> None:
+    if protocol.clock is Clock.GRAPH:
+        # asked of all at once: compiling is work for the host, which has several cores
+        for lane in lanes:
+            lane.worker.ask("capture", sets=layout.sets, passes=1)
+        failures = []
+        for lane in lanes:
+            _guarded(lane, lambda lane=lane: _captured(lane, failures, timeout_s))
+        if failures:
+            raise CannotCaptureError(failures)
+    else:
+        # only events need the cache flushed; the host clock is the original study's, warm as it was
+        flush_bytes = 4 * gpu.l2_bytes if protocol.clock is Clock.EVENTS else 1
+        for lane in lanes:
+            _guarded(
+                lane,
+                lambda lane=lane: lane.worker.call(
+                    "prepare_events", timeout_s, sets=layout.sets, flush_bytes=flush_bytes
+                ),
+            )
+    for lane in lanes:
+        _guarded(lane, lambda lane=lane: _choose_count(lane, layout, protocol, timeout_s))
+
+
+def _captured(lane: Lane, failures: list[str], timeout_s: float) -> None:
+    try:
+        lane.calls = lane.worker.answer(timeout_s)["calls"]
+    except WorkerFailedError as failure:
+        # it ran eagerly when it was verified, so what fails is the capture
+        if failure.status is not Status.RUNTIME_ERROR or not lane.worker.alive:
+            raise
+        failures.append(f"{lane.name}: {failure.reason}")
+
+
+def _choose_count(
+    lane: Lane, layout: Layout, protocol: TimingProtocol, timeout_s: float
+) -> None:
+    if lane.clock is Clock.HOST:
+        lane.count = protocol.host_calls
+        return
+    if lane.clock is Clock.EVENTS:
+        _round(lane, None, timeout_s)
+        per_call_us = lane.rounds_us.pop()
+        sets = len(layout.sets)
+        # a multiple of the sets, so that each holds results of the last round
+        lane.count = sets * max(1, round(protocol.window_us / per_call_us / sets))
+        return
+    once_us = _replayed(lane, 2, timeout_s)
+    passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
+    if passes > 1:
+        lane.calls = lane.worker.call(
+            "capture", timeout_s, sets=layout.sets, passes=passes
+        )["calls"]
+        once_us = _replayed(lane, 2, timeout_s)
+    lane.count = max(1, round(protocol.window_us / once_us))
+
+
+def _replayed(lane: Lane, count: int, timeout_s: float) -> float:
+    answer = lane.worker.call("replay", timeout_s, count=count, poison=None)
+    return max(_number(lane, answer, "elapsed_us") / count, 1e-3)
+
+
+def _round(lane: Lane, poison: int | None, timeout_s: float) -> None:
+    if lane.clock is Clock.GRAPH:
+        answer = lane.worker.call("replay", timeout_s, count=lane.count, poison=poison)
+    else:
+        command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
+        answer = lane.worker.call(command, timeout_s, count=lane.count)
+    lane.rounds_us.append(_number(lane, answer, "elapsed_us") / (lane.count * lane.calls))
+
+
+def _verified_round(
+    lanes: list[Lane],
+    layout: Layout,
+    draw: Callable[[], list[object]],
+    judge: ResultsJudge,
+    generator: np.random.Generator,
+    timeout_s: float,
+) -> None:
+    """A round like any other, but on fresh values and with its results compared."""
+    fresh, decoy = draw(), draw()
+    results = {}
+    for lane in lanes:
+        index = int(generator.integers(len(layout.sets)))
+        poison = int(generator.integers(1, 256))
+
+        def step(lane: Lane = lane, index: int = index, poison: int = poison) -> None:
+            layout.write(lane.worker.arena, index, fresh)
+            torch.cuda.synchronize()
+            _round(lane, poison, timeout_s)
+            # the fresh values are gone before anybody asks for what became of them
+            layout.write(lane.worker.arena, index, decoy)
+            torch.cuda.synchronize()
+            if not lane.worker.call("export", timeout_s, index=index, outputs=layout.outputs)[
+                "copied"
+            ]:
+                raise WorkerFailedError(
+                    Status.STALE_RESULT, f"a timed call at {_label(layout)} left no result"
+                )
+            results[lane.name] = [tensor.clone() for tensor in layout.results(lane.worker.arena)]
+
+        _guarded(lane, step)
+    torch.cuda.synchronize()
+    for name, reason in judge(fresh, results).items():
+        for lane in lanes:
+            if lane.name == name:
+                lane.failure = WorkerFailedError(
+                    Status.STALE_RESULT,
+                    f"the result of a timed call on fresh values was wrong: {reason}",
+                )
+
+
+def _check_clock(
+    lane: Lane, protocol: TimingProtocol, generator: np.random.Generator, timeout_s: float
+) -> None:
+    """Time two counts of replays from outside: what both cost alike cancels in the difference."""
+    by_worker_us = lane.median_us
+    once_us = by_worker_us * lane.calls
+    seen = []
+    for attempt in range(CLOCK_TRIES):
+        few = int(generator.integers(1, 4))
+        more = max(1, math.ceil(CLOCK_SPAN_US * 2**attempt / once_us * generator.uniform(1, 1.3)))
+        elapsed_us = []
+        for count in (few, few + more):
+            begin = time.perf_counter()
+            lane.worker.call("replay_unclocked", timeout_s, count=count)
+            elapsed_us.append((time.perf_counter() - begin) * 1e6)
+        seen.append((elapsed_us[1] - elapsed_us[0]) / (more * lane.calls))
+        lane.referee_us = seen[-1]
+        if abs(seen[-1] / by_worker_us - 1) <= protocol.max_clock_disagreement:
+            return
+    raise WorkerFailedError(
+        Status.CLOCK_MISMATCH,
+        f"the worker's clock says {by_worker_us:.2f} us a call, the referee's says"
+        f" {', '.join(f'{value:.2f}' for value in seen)} us in {CLOCK_TRIES} tries;"
+        f" {protocol.max_clock_disagreement:.0%} apart is allowed",
+    )
+
+
+def _time_host(lane: Lane, protocol: TimingProtocol, timeout_s: float) -> None:
+    times = lane.worker.call("time_host", timeout_s, count=protocol.host_calls)["times_us"]
+    lane.host_us = float(np.median(np.asarray(times, dtype=float)))
+
+
+def _number(lane: Lane, answer: dict[str, object], key: str) -> float:
+    value = answer.get(key)
+    if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise WorkerFailedError(
+            Status.TAMPERING, f"{lane.name}'s worker answered {key}={value!r}, not a positive time"
+        )
+    return float(value)
+
+
+def _label(layout: Layout) -> str:
+    return "x".join(map(str, layout.outputs[0]["shape"]))

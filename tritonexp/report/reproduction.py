@@ -1,0 +1,91 @@
+"""The report's sections on artifacts and on the commands that make it again.
+
+Does not cover overrides of keys that no command line in the project's own help changes.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from tritonexp.records import StudyRecord
+from tritonexp.report import words
+
+GROUPS = ("operation", "model", "prompt", "strategy", "sizes", "timing", "expert", "seed")
+
+ARTIFACTS = """\
+## Artifacts
+
+Beside this report in the MLflow run, each where it exists:
+
+- `record.json`: everything that this report was made from
+- `prompt.md`, `response.md`, `candidate.py`: what was asked, answered and judged
+- `timings.json`: every time as a table
+- `environment.json`, `config.yaml`: where and how it ran
+- `plots/comparison.png`, `plots/llm_vs_expert.png`"""
+
+
+def command(record: StudyRecord) -> str:
+    """The command that runs the same job again."""
+    chosen = [f"{group}={getattr(record.choices, group)}" for group in GROUPS]
+    return shlex.join(["python", "run.py", *chosen, *_overrides(record)])
+
+
+def reproduce(record: StudyRecord) -> str:
+    """The commands that make job, kernel and report again."""
+    lines = [
+        "## How to reproduce",
+        "",
+        "The same job again:",
+        "",
+        words.fenced(command(record), "sh"),
+    ]
+    if record.attempt.completion.origin == "api":
+        lines += ["", "A model may answer differently each time."]
+    if record.attempt.source is not None and record.attempt.completion.origin != "file":
+        lines += [
+            "",
+            "The same kernel again, from this run's artifact:",
+            "",
+            words.fenced(
+                shlex.join(
+                    [
+                        "python",
+                        "run.py",
+                        f"operation={record.choices.operation}",
+                        "model=file",
+                        "model.path=candidate.py",
+                        *(
+                            f"{group}={getattr(record.choices, group)}"
+                            for group in ("sizes", "timing", "expert", "seed")
+                        ),
+                        *_overrides(record, groups=("sizes",)),
+                    ]
+                ),
+                "sh",
+            ),
+        ]
+    lines += [
+        "",
+        "This report again, without a GPU or a model:",
+        "",
+        words.fenced("python -m tritonexp report record.json -o .", "sh"),
+    ]
+    return "\n".join(lines)
+
+
+def _overrides(
+    record: StudyRecord, groups: tuple[str, ...] = ("model", "strategy", "sizes")
+) -> list[str]:
+    """The keys inside a choice that a command line is known to change."""
+    keys = {"model": ("path", "sample", "base_url"), "strategy": ("n",), "sizes": ("custom",)}
+    found = []
+    for group in groups:
+        settings = record.config.get(group)
+        if not isinstance(settings, dict):
+            continue
+        for key in keys[group]:
+            value = settings.get(key)
+            if value is not None:
+                text = str(value).replace(" ", "") if isinstance(value, list) else str(value)
+                found.append(f"{group}.{key}={text}")
+    return found
