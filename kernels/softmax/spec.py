@@ -39,6 +39,9 @@ SPEC = Spec(
         "Any number of rows from 1 to 1,048,576 and of columns from 1 to 65,536,"
         " powers of two or not."
     ),
-    precision="Results in the input's dtype, as exact as the PyTorch baseline in that dtype; compute in float32.",
+    precision=(
+        "Results in the input's dtype, as exact as the PyTorch baseline in that dtype;"
+        " compute in float32."
+    ),
     max_extents={"rows": 1_048_576, "cols": 65_536},
 )

@@ -260,6 +260,7 @@ def _extents(
         elif pattern == "single" and index == single:
             low = high = 1
         high = min(high, spec.max_extents[axis])
+        least = spec.min_hidden_extents.get(axis, 1)
         # evenly over the magnitudes, so that small extents come as often as large ones
         value = round(math.exp(secret.uniform(math.log(min(low, high)), math.log(high))))
         if pattern in ("prime", "single"):
@@ -268,7 +269,7 @@ def _extents(
             value = 1 << (value.bit_length() - 1)
         if pattern == "one_off":
             value = min(high, max(1, value + secret.choice((-1, 1))))
-        extents.append(value)
+        extents.append(max(value, least))
     return tuple(extents)
 
 

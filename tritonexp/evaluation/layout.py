@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from tritonexp.evaluation.correctness import same_bits
-from tritonexp.evaluation.memory import Arena, aligned
+from tritonexp.evaluation.memory import Arena, aligned, same_bits
 from tritonexp.operations import ITEMSIZE_BYTES, ScalarArgument, Spec, TensorArgument
 from tritonexp.records import Size
 

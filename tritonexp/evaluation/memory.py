@@ -38,6 +38,12 @@ def view(arena: torch.Tensor, offset: int, shape: list[int] | tuple[int, ...], d
     return arena[offset : offset + length].view(kind).view(tuple(shape))
 
 
+def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors of one shape and dtype are equal bit for bit, NaN included."""
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[first.element_size()]
+    return torch.equal(first.view(whole), second.view(whole))
+
+
 class Arena:
     """The referee's side of the memory that it shares with one worker at a time."""
 
