@@ -131,7 +131,6 @@ def test_file_that_cannot_be_imported_is_named_with_its_error(kernels_dir: Path)
         operations.load("softmax", kernels_dir)
 
 
-@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="load reads before it looks")
 @pytest.mark.parametrize("file", ["baseline.py", "experts.py", "contenders.py", "house.py"])
 def test_missing_file_of_the_contract_is_named(kernels_dir: Path, file: str) -> None:
     """A folder without one of its files is told which, and that every operation has one."""

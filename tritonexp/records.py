@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Hashable
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
@@ -523,7 +524,7 @@ def sha256_of(text: str) -> str:
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Hashable) -> Any:
     # pydantic reads and checks plain dataclasses; imported late because it takes 0.1 s
     from pydantic import TypeAdapter
 
@@ -532,11 +533,13 @@ def _adapter(kind: type) -> Any:
 
 def to_json(record: Any) -> str:
     """Dump a record as indented JSON; raises ValueError on a NaN or infinite figure."""
-    data = _adapter(type(record)).dump_python(record, mode="json")
+    kind: Hashable = type(record)
+    data = _adapter(kind).dump_python(record, mode="json")
     return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
     """Read a record of a kind back; raises pydantic.ValidationError (a ValueError) on anything else."""
-    record: T = _adapter(kind).validate_json(text)
+    # classes are hashable, whatever the type checker makes of a TypeVar
+    record: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type]
     return record

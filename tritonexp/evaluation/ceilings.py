@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -63,7 +65,7 @@ def measure_copy_gb_s() -> float:
     best_s = _best_seconds(lambda: target.copy_(source))
     del source, target
     torch.cuda.empty_cache()
-    return 2 * count / best_s / 1e9
+    return float(2 * count / best_s / 1e9)
 
 
 def measure_matmul_tflop_s(dtype: str) -> float:
@@ -75,14 +77,14 @@ def measure_matmul_tflop_s(dtype: str) -> float:
     for size in MATMUL_SIZES:
         a = torch.randn(size, size, device="cuda", dtype=torch.float32).to(DTYPES[dtype])
         b = torch.randn(size, size, device="cuda", dtype=torch.float32).to(DTYPES[dtype])
-        best_s = _best_seconds(lambda a=a, b=b: torch.matmul(a, b))  # type: ignore[misc]
+        best_s = _best_seconds(functools.partial(torch.matmul, a, b))
         rates.append(2 * size**3 / best_s / 1e12)
         del a, b
     torch.cuda.empty_cache()
     return max(rates)
 
 
-def _best_seconds(work) -> float:  # type: ignore[no-untyped-def]
+def _best_seconds(work: Callable[[], object]) -> float:
     for _ in range(3):
         work()
     times_ms = []
@@ -99,8 +101,6 @@ def _best_seconds(work) -> float:  # type: ignore[no-untyped-def]
 def _keep(path: Path, measured: Ceilings) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # written beside and renamed, so that a second process never reads half of it
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".json", delete=False
-    ) as file:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
         file.write(to_json(measured))
     Path(file.name).replace(path)

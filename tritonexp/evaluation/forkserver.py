@@ -1,7 +1,7 @@
 """A process with torch and triton imported and CUDA untouched, from which workers are forked.
 
 A worker forked from it is ready in a fraction of a second, where a fresh one imports for several.
-`ForkServer` is the referee's side; `python -m tritonexp.evaluation.forkserver FD` is the server.
+`ForkServer` is the referee's side; `python -m tritonexp.evaluation.forkserver FD [CAPABILITY]` is the server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import sandbox
@@ -32,14 +34,21 @@ START_TIMEOUT_S = 120.0
 class ForkServer:
     """Starts workers; closing it ends all of them and removes their folders."""
 
-    def __init__(self, *, interpret: bool) -> None:
-        self.interpret = interpret
+    def __init__(self, compute_capability: str | None) -> None:
+        """Start it, for a GPU of a compute capability as in 9.0, or for the interpreter (None)."""
+        self.interpret = compute_capability is None
         self.folder = Path(tempfile.mkdtemp(prefix="tritonexp-"))
         self._control, theirs = Channel.pair()
         self._log = (self.folder / "forkserver.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
-            [sys.executable, "-m", "tritonexp.evaluation.forkserver", str(theirs.fileno())],
-            env=sandbox.environment(self.folder, interpret=interpret)
+            [
+                sys.executable,
+                "-m",
+                "tritonexp.evaluation.forkserver",
+                str(theirs.fileno()),
+                *([] if compute_capability is None else [compute_capability.replace(".", "")]),
+            ],
+            env=sandbox.environment(self.folder, interpret=self.interpret)
             | {"PYTHONPATH": _python_path()},
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
@@ -67,11 +76,15 @@ class ForkServer:
             ) from error
         self._ready = True
 
-    def fork(self, folder: Path, connection: socket.socket, arena: int | None) -> int:
-        """Fork a worker into a folder with its end of a channel; returns its process id."""
+    def fork(self, folder: Path, cache: Path, connection: socket.socket, arena: int | None) -> int:
+        """Fork a worker into a folder with its end of a channel; returns its process id.
+
+        `cache` is where it compiles to: private to an implementation, or one could poison those of
+        another.
+        """
         self.wait_ready()
         descriptors = (connection.fileno(), *(() if arena is None else (arena,)))
-        self._control.ask("fork", descriptors, folder=str(folder))
+        self._control.ask("fork", descriptors, folder=str(folder), cache=str(cache))
         return int(self._control.answer(START_TIMEOUT_S)["process_id"])
 
     def reap(self, process_id: int, grace_s: float) -> int:
@@ -99,11 +112,15 @@ def _python_path() -> str:
     )
 
 
-def serve(control: Channel) -> None:
+def serve(control: Channel, compute_capability: int | None) -> None:
     """Fork a worker for each request until the referee's end closes."""
     # the imports are the point of this process; the worker module imports torch and triton
     from tritonexp.evaluation import worker
 
+    if compute_capability is not None:
+        from tritonexp.evaluation.warmup import warm_compiler
+
+        warm_compiler(compute_capability)
     children: set[int] = set()
     try:
         while True:
@@ -114,7 +131,9 @@ def serve(control: Channel) -> None:
                 process_id = os.fork()
                 if process_id == 0:
                     control.close()
-                    _become_worker(worker.main, Path(request["folder"]), descriptors)
+                    _become_worker(
+                        worker.main, Path(request["folder"]), Path(request["cache"]), descriptors
+                    )
                 for descriptor in descriptors:
                     os.close(descriptor)
                 children.add(process_id)
@@ -138,15 +157,21 @@ def _wait(process_id: int, grace_s: float) -> int:
         time.sleep(0.002)
 
 
-def _become_worker(main, folder: Path, descriptors: list[int]) -> None:  # type: ignore[no-untyped-def]
+def _become_worker(
+    main: Callable[[Channel, int | None], None],
+    folder: Path,
+    cache: Path,
+    descriptors: list[int],
+) -> NoReturn:
     code = 70
     try:
-        sandbox.confine(folder)
+        sandbox.confine(folder, cache)
         log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
-        main(Channel(socket.socket(fileno=descriptors[0])), (descriptors + [None])[1])
+        arena = descriptors[1] if len(descriptors) > 1 else None
+        main(Channel(socket.socket(fileno=descriptors[0])), arena)
         code = 0
     finally:
         # no atexit handlers, no buffers: nothing of a candidate's runs after its last answer
@@ -156,4 +181,7 @@ def _become_worker(main, folder: Path, descriptors: list[int]) -> None:  # type:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sandbox.die_with_parent()
-    serve(Channel(socket.socket(fileno=int(sys.argv[1]))))
+    serve(
+        Channel(socket.socket(fileno=int(sys.argv[1]))),
+        int(sys.argv[2]) if len(sys.argv) > 2 else None,  # noqa: PLR2004 - the program's name is one
+    )

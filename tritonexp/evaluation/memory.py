@@ -41,7 +41,7 @@ def view(arena: torch.Tensor, offset: int, shape: list[int] | tuple[int, ...], d
 def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Whether two tensors of one shape and dtype are equal bit for bit, NaN included."""
     whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[first.element_size()]
-    return torch.equal(first.view(whole), second.view(whole))
+    return bool(torch.equal(first.view(whole), second.view(whole)))
 
 
 class Arena:
@@ -70,7 +70,9 @@ class Arena:
             "kind": "cuda",
             "size_bytes": self.size_bytes,
             "parts": [
-                {"base64": base64.b64encode(part).decode()} if isinstance(part, bytes) else part
+                {"base64": str(base64.b64encode(part), "ascii")}
+                if isinstance(part, bytes)
+                else part
                 for part in parts
             ],
         }

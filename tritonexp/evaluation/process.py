@@ -54,18 +54,24 @@ class WorkerFailedError(Exception):
 class WorkerProcess:
     """A worker that holds one implementation."""
 
-    def __init__(self, server: ForkServer, implementation: Implementation, arena: Arena) -> None:
+    def __init__(
+        self,
+        server: ForkServer,
+        implementation: Implementation,
+        arena: Arena,
+        cache: Path | None = None,
+    ) -> None:
+        """Fork it; `cache` is another worker's of the same implementation, to compile only once."""
         self.implementation = implementation
         self.arena = arena
         self.alive = True
         self._server = server
-        self._folder = Path(
-            tempfile.mkdtemp(dir=server.folder, prefix=f"{implementation.name}-")
-        )
+        self._folder = Path(tempfile.mkdtemp(dir=server.folder, prefix=f"{implementation.name}-"))
         self._source = self._folder / f"{implementation.name}.py"
         self._source.write_text(implementation.source)
         self._channel, theirs = Channel.pair()
-        self._process_id = server.fork(self._folder, theirs, arena.descriptor)
+        self.cache = cache or self._folder
+        self._process_id = server.fork(self._folder, self.cache, theirs, arena.descriptor)
         theirs.close()
         self._command = ""
         self._exit_code = 0

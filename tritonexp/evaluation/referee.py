@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from tritonexp.evaluation.forkserver import ForkServer
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
-from tritonexp.evaluation.verification import Subject, results_judge, verify
+from tritonexp.evaluation.verification import Subject, Verifier, results_judge
 from tritonexp.operations import Operation
 from tritonexp.records import (
     Case,
@@ -58,6 +59,8 @@ OWN_SHARE = 0.9
 WORKING_FACTOR = 4
 FREE_SHARE = 0.9
 START_TIMEOUT_S = 60.0
+# each holds a CUDA context of some hundred MiB
+MAX_SCOUTS = 7
 
 
 class Referee:
@@ -89,7 +92,8 @@ class Referee:
         self._progress = progress
         self._references = _references(operation, expert, contenders)
         self._arenas: list[Arena] = []
-        self._server = ForkServer(interpret=self.mode is Mode.INTERPRETER)
+        self._scout_arenas: list[Arena] = []
+        self._server = ForkServer(self.gpu.compute_capability if self.gpu else None)
 
     def __enter__(self) -> Referee:
         return self
@@ -105,9 +109,10 @@ class Referee:
     def close(self) -> None:
         """End the fork server, its workers and the shared memory."""
         self._server.close()
-        for arena in self._arenas:
-            arena.close()
-        self._arenas.clear()
+        for arenas in (self._arenas, self._scout_arenas):
+            for arena in arenas:
+                arena.close()
+            arenas.clear()
 
     def facts(self) -> MachineFacts:
         """What a prompt may be told of this machine; the bandwidth is measured."""
@@ -145,13 +150,14 @@ class Referee:
             return self._evaluation(_failed_trial(candidate, status, reason, ""), (), (), begin)
         cases = inputs.make_cases(spec, self.sizes, self.mode, secrets.randbits(63))
         with self._workers((candidate, *self._references), cases) as subjects:
-            judged, *references = subjects
+            judged = subjects[0]
             timed_sizes = self.sizes if self.mode is Mode.GPU else ()
-            verify(
-                self.operation, cases, timed_sizes, subjects,
-                self.device, self.timeout_s, self._progress,
+            verifier = Verifier(
+                self.operation, subjects, self.device, self.timeout_s, self._progress
             )
-            self._require_own_kernels(judged)
+            verifier.run(cases, timed_sizes)
+            for scout in judged.scouts:
+                scout.close()
             timings: dict[str, list[Timing]] = {}
             kernels: tuple[KernelShare, ...] = tuple(
                 KernelShare(name=name, launches=count, share=None, own=True)
@@ -214,58 +220,57 @@ class Referee:
                 item for item in implementations if item.role in (Role.CANDIDATE, Role.BASELINE)
             ]
         self._progress("starting the workers")
-        arenas = self._lend_arenas(len(implementations), cases)
+        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
+        layouts = [lay_out(spec, case.size, case.dtype, 1) for case in cases]
+        timed = []
+        if self.gpu is not None:
+            for size in self.sizes:
+                sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
+                timed.append(lay_out(spec, size, dtype, sets))
+        labels = {size.label for size in self.sizes}
+        largest = max(layout.size_bytes for layout in (*layouts, *timed))
+        largest_untimed = max(
+            layout.size_bytes
+            for case, layout in zip(cases, layouts, strict=True)
+            if self.gpu is None or case.size.label not in labels
+        )
+        arenas = self._lend(self._arenas, len(implementations), largest)
+        scout_arenas = self._lend(self._scout_arenas, _scout_count(), largest_untimed)
         subjects: list[Subject] = []
         try:
             for implementation, arena in zip(implementations, arenas, strict=True):
                 subjects.append(Subject(WorkerProcess(self._server, implementation, arena)))
+            candidate = subjects[0]
+            for arena in scout_arenas:
+                candidate.scouts.append(
+                    WorkerProcess(
+                        self._server,
+                        candidate.worker.implementation,
+                        arena,
+                        candidate.worker.cache,
+                    )
+                )
             # asked of all at once: each creates its CUDA context and imports its file
             for command in ("attach", "load", "compile"):
                 _ask_all(subjects, command, START_TIMEOUT_S)
             yield subjects
         finally:
             for subject in subjects:
-                subject.worker.close()
+                for worker in subject.workers:
+                    worker.close()
 
-    def _lend_arenas(self, count: int, cases: Sequence[Case]) -> list[Arena]:
-        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        layouts = [lay_out(spec, case.size, case.dtype, 1) for case in cases]
-        if self.gpu is not None:
-            layouts += [
-                lay_out(
-                    spec,
-                    size,
-                    dtype,
-                    timing.set_count(spec, size, dtype, self.protocol, self.gpu),
-                )
-                for size in self.sizes
-            ]
-        needed = max(layout.size_bytes for layout in layouts)
-        if self._arenas and self._arenas[0].size_bytes < needed:
-            for arena in self._arenas:
+    def _lend(self, arenas: list[Arena], count: int, size_bytes: int) -> list[Arena]:
+        """Arenas of at least a size, wiped; kept between evaluations, since workers come and go."""
+        if arenas and arenas[0].size_bytes < size_bytes:
+            for arena in arenas:
                 arena.close()
-            self._arenas.clear()
+            arenas.clear()
             gc.collect()
-        while len(self._arenas) < count:
-            self._arenas.append(Arena(needed, self.device))
-        for arena in self._arenas:
+        while len(arenas) < count:
+            arenas.append(Arena(size_bytes, self.device))
+        for arena in arenas:
             arena.wipe()
-        return self._arenas[:count]
-
-    def _require_own_kernels(self, judged: Subject) -> None:
-        """Fail a candidate that launched none of its own Triton kernels."""
-        if judged.failure is not None:
-            return
-        own = source_checks.triton_kernels(judged.worker.implementation.source)
-        if not own & set(judged.launched):
-            seen = ", ".join(sorted(judged.launched)) or "none"
-            judged.fail(
-                WorkerFailedError(
-                    Status.NOT_TRITON,
-                    "no Triton kernel of the file was launched; it defines"
-                    f" {', '.join(sorted(own)) or 'none'}, and launched {seen}",
-                )
-            )
+        return arenas[:count]
 
     def _profile(self, judged: Subject) -> tuple[KernelShare, ...]:
         """Which GPU kernels a call at the largest size runs; fails a candidate that others work for."""
@@ -499,27 +504,31 @@ def _references(
     return (operation.baseline, *chosen, *(known[name] for name in contenders))
 
 
+def _scout_count() -> int:
+    """How many more workers a candidate gets: compiling is work for the host's cores."""
+    return min(MAX_SCOUTS, (os.cpu_count() or 1) // 2)
+
+
 def _ask_all(subjects: Sequence[Subject], command: str, timeout_s: float) -> None:
     """One step of the start in every worker at once."""
     asked = []
     for subject in subjects:
-        if not subject.worker.alive or subject.failure is not None:
+        if subject.failure is not None:
             continue
         if command == "compile" and subject.worker.implementation.name != "compile":
             continue
-        subject.worker.ask_start(command)
-        asked.append(subject)
-    for subject in asked:
+        for worker in subject.workers:
+            worker.ask_start(command)
+            asked.append((subject, worker))
+    for subject, worker in asked:
         try:
-            subject.worker.answer(timeout_s)
+            worker.answer(timeout_s)
         except WorkerFailedError as failure:
             subject.fail(failure)
-            subject.worker.close()
+            worker.close()
 
 
-def _failed_trial(
-    implementation: Implementation, status: Status, reason: str, log: str
-) -> Trial:
+def _failed_trial(implementation: Implementation, status: Status, reason: str, log: str) -> Trial:
     return Trial(
         implementation=implementation,
         status=status,

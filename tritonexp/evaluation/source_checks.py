@@ -15,12 +15,11 @@ def check_source(source: str, entry_point: str, arguments: list[str]) -> tuple[S
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
-        line = f" in line {error.lineno}" if getattr(error, "lineno", None) else ""
-        return Status.SYNTAX_ERROR, f"{getattr(error, 'msg', error)}{line}"
+        if isinstance(error, SyntaxError):
+            return Status.SYNTAX_ERROR, f"{error.msg} in line {error.lineno}"
+        return Status.SYNTAX_ERROR, str(error)
     found = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name == entry_point
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == entry_point
     ]
     assigned = {
         target.id

@@ -114,26 +114,24 @@ def time_in_turns(
     for number in range(protocol.rounds):
         order = generator.permutation(len(lanes))
         if number in verified:
-            _verified_round(
-                [lanes[i] for i in order], layout, draw, judge, generator, timeout_s
-            )
+            _verified_round([lanes[i] for i in order], layout, draw, judge, generator, timeout_s)
         else:
             for lane in (lanes[i] for i in order):
-                _guarded(lane, lambda lane=lane: _round(lane, None, timeout_s))
+                _guarded(lane, _round, None, generator, timeout_s)
     for lane in lanes:
         if lane.clock is Clock.GRAPH:
-            _guarded(lane, lambda lane=lane: _check_clock(lane, protocol, generator, timeout_s))
+            _guarded(lane, _check_clock, protocol, generator, timeout_s)
         if protocol.clock is not Clock.HOST:
-            _guarded(lane, lambda lane=lane: _time_host(lane, protocol, timeout_s))
-        _guarded(lane, lambda lane=lane: lane.worker.call("release", timeout_s))
+            _guarded(lane, _time_host, protocol, timeout_s)
+        _guarded(lane, _release, timeout_s)
     return lanes
 
 
-def _guarded(lane: Lane, step: Callable[[], object]) -> None:
-    """Take a step of a lane that has not failed yet."""
+def _guarded(lane: Lane, step: Callable[..., object], *arguments: object) -> None:
+    """Take a step of a lane that has not failed yet; the lane is the step's first argument."""
     if lane.failure is None:
         try:
-            step()
+            step(lane, *arguments)
         except WorkerFailedError as failure:
             lane.failure = failure
 
@@ -145,23 +143,18 @@ def _prepare(
         # asked of all at once: compiling is work for the host, which has several cores
         for lane in lanes:
             lane.worker.ask("capture", sets=layout.sets, passes=1)
-        failures = []
+        failures: list[str] = []
         for lane in lanes:
-            _guarded(lane, lambda lane=lane: _captured(lane, failures, timeout_s))
+            _guarded(lane, _captured, failures, timeout_s)
         if failures:
             raise CannotCaptureError(failures)
     else:
         # only events need the cache flushed; the host clock is the original study's, warm as it was
         flush_bytes = 4 * gpu.l2_bytes if protocol.clock is Clock.EVENTS else 1
         for lane in lanes:
-            _guarded(
-                lane,
-                lambda lane=lane: lane.worker.call(
-                    "prepare_events", timeout_s, sets=layout.sets, flush_bytes=flush_bytes
-                ),
-            )
+            _guarded(lane, _prepare_events, layout, flush_bytes, timeout_s)
     for lane in lanes:
-        _guarded(lane, lambda lane=lane: _choose_count(lane, layout, protocol, timeout_s))
+        _guarded(lane, _choose_count, layout, protocol, timeout_s)
 
 
 def _captured(lane: Lane, failures: list[str], timeout_s: float) -> None:
@@ -174,15 +167,22 @@ def _captured(lane: Lane, failures: list[str], timeout_s: float) -> None:
         failures.append(f"{lane.name}: {failure.reason}")
 
 
-def _choose_count(
-    lane: Lane, layout: Layout, protocol: TimingProtocol, timeout_s: float
-) -> None:
+def _prepare_events(lane: Lane, layout: Layout, flush_bytes: int, timeout_s: float) -> None:
+    lane.worker.call("prepare_events", timeout_s, sets=layout.sets, flush_bytes=flush_bytes)
+
+
+def _release(lane: Lane, timeout_s: float) -> None:
+    lane.worker.call("release", timeout_s)
+
+
+def _choose_count(lane: Lane, layout: Layout, protocol: TimingProtocol, timeout_s: float) -> None:
     if lane.clock is Clock.HOST:
         lane.count = protocol.host_calls
         return
     if lane.clock is Clock.EVENTS:
-        _round(lane, None, timeout_s)
-        per_call_us = lane.rounds_us.pop()
+        lane.count = len(layout.sets)
+        answer = lane.worker.call("time_events", timeout_s, count=lane.count)
+        per_call_us = _number(lane, answer, "elapsed_us") / lane.count
         sets = len(layout.sets)
         # a multiple of the sets, so that each holds results of the last round
         lane.count = sets * max(1, round(protocol.window_us / per_call_us / sets))
@@ -190,9 +190,9 @@ def _choose_count(
     once_us = _replayed(lane, 2, timeout_s)
     passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
     if passes > 1:
-        lane.calls = lane.worker.call(
-            "capture", timeout_s, sets=layout.sets, passes=passes
-        )["calls"]
+        lane.calls = lane.worker.call("capture", timeout_s, sets=layout.sets, passes=passes)[
+            "calls"
+        ]
         once_us = _replayed(lane, 2, timeout_s)
     lane.count = max(1, round(protocol.window_us / once_us))
 
@@ -202,13 +202,17 @@ def _replayed(lane: Lane, count: int, timeout_s: float) -> float:
     return max(_number(lane, answer, "elapsed_us") / count, 1e-3)
 
 
-def _round(lane: Lane, poison: int | None, timeout_s: float) -> None:
+def _round(
+    lane: Lane, poison: int | None, generator: np.random.Generator, timeout_s: float
+) -> None:
+    count = lane.count
     if lane.clock is Clock.GRAPH:
-        answer = lane.worker.call("replay", timeout_s, count=lane.count, poison=poison)
+        count = _jittered(count, generator)
+        answer = lane.worker.call("replay", timeout_s, count=count, poison=poison)
     else:
         command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
-        answer = lane.worker.call(command, timeout_s, count=lane.count)
-    lane.rounds_us.append(_number(lane, answer, "elapsed_us") / (lane.count * lane.calls))
+        answer = lane.worker.call(command, timeout_s, count=count)
+    lane.rounds_us.append(_number(lane, answer, "elapsed_us") / (count * lane.calls))
 
 
 def _verified_round(
@@ -226,10 +230,10 @@ def _verified_round(
         index = int(generator.integers(len(layout.sets)))
         poison = int(generator.integers(1, 256))
 
-        def step(lane: Lane = lane, index: int = index, poison: int = poison) -> None:
+        def step(lane: Lane, index: int, poison: int) -> None:
             layout.write(lane.worker.arena, index, fresh)
             torch.cuda.synchronize()
-            _round(lane, poison, timeout_s)
+            _round(lane, poison, generator, timeout_s)
             # the fresh values are gone before anybody asks for what became of them
             layout.write(lane.worker.arena, index, decoy)
             torch.cuda.synchronize()
@@ -241,7 +245,7 @@ def _verified_round(
                 )
             results[lane.name] = [tensor.clone() for tensor in layout.results(lane.worker.arena)]
 
-        _guarded(lane, step)
+        _guarded(lane, step, index, poison)
     torch.cuda.synchronize()
     for name, reason in judge(fresh, results).items():
         for lane in lanes:
@@ -255,28 +259,40 @@ def _verified_round(
 def _check_clock(
     lane: Lane, protocol: TimingProtocol, generator: np.random.Generator, timeout_s: float
 ) -> None:
-    """Time two counts of replays from outside: what both cost alike cancels in the difference."""
-    by_worker_us = lane.median_us
-    once_us = by_worker_us * lane.calls
+    """Time two counts of replays from outside: what both cost alike cancels in the difference.
+
+    They are asked for like any round, so a worker cannot tell which replays are checked. Both
+    clocks watch the same replays, so a GPU that throttles meanwhile does not come between them.
+    """
+    once_us = lane.median_us * lane.calls
     seen = []
     for attempt in range(CLOCK_TRIES):
-        few = int(generator.integers(1, 4))
-        more = max(1, math.ceil(CLOCK_SPAN_US * 2**attempt / once_us * generator.uniform(1, 1.3)))
-        elapsed_us = []
+        span_us = CLOCK_SPAN_US * 2**attempt
+        few = _jittered(lane.count, generator)
+        more = max(1, math.ceil(span_us / once_us * generator.uniform(1, 1.3)))
+        by_referee_us, by_worker_us = [], []
         for count in (few, few + more):
             begin = time.perf_counter()
-            lane.worker.call("replay_unclocked", timeout_s, count=count)
-            elapsed_us.append((time.perf_counter() - begin) * 1e6)
-        seen.append((elapsed_us[1] - elapsed_us[0]) / (more * lane.calls))
-        lane.referee_us = seen[-1]
-        if abs(seen[-1] / by_worker_us - 1) <= protocol.max_clock_disagreement:
+            answer = lane.worker.call("replay", timeout_s, count=count, poison=None)
+            by_referee_us.append((time.perf_counter() - begin) * 1e6)
+            by_worker_us.append(_number(lane, answer, "elapsed_us"))
+        referee_us, worker_us = (
+            (times[1] - times[0]) / (more * lane.calls) for times in (by_referee_us, by_worker_us)
+        )
+        lane.referee_us = referee_us
+        seen.append(f"{worker_us:.2f} and {referee_us:.2f}")
+        if abs(referee_us - worker_us) <= protocol.max_clock_disagreement * referee_us:
             return
     raise WorkerFailedError(
         Status.CLOCK_MISMATCH,
-        f"the worker's clock says {by_worker_us:.2f} us a call, the referee's says"
-        f" {', '.join(f'{value:.2f}' for value in seen)} us in {CLOCK_TRIES} tries;"
-        f" {protocol.max_clock_disagreement:.0%} apart is allowed",
+        f"the worker's clock and the referee's disagree on the same replays in {CLOCK_TRIES} tries:"
+        f" {'; '.join(seen)} us a call; {protocol.max_clock_disagreement:.0%} apart is allowed",
     )
+
+
+def _jittered(count: int, generator: np.random.Generator) -> int:
+    """A count within a quarter of another, so that no count tells a round from a check."""
+    return max(1, round(count * generator.uniform(0.75, 1.25)))
 
 
 def _time_host(lane: Lane, protocol: TimingProtocol, timeout_s: float) -> None:

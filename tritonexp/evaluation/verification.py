@@ -21,6 +21,7 @@ from tritonexp.evaluation import correctness, inputs
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.memory import same_bits
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
+from tritonexp.evaluation.source_checks import triton_kernels
 from tritonexp.operations import Operation
 from tritonexp.records import Case, CaseResult, Role, Size, Status
 
@@ -33,6 +34,8 @@ class Subject:
     """One implementation under verification, and what was found so far."""
 
     worker: WorkerProcess
+    # more workers of a candidate: its untimed cases are compiled and run side by side
+    scouts: list[WorkerProcess] = field(default_factory=list)
     cases: list[CaseResult] = field(default_factory=list)
     failure: WorkerFailedError | None = None
     failed_cases: int = 0
@@ -50,9 +53,16 @@ class Subject:
         return self.worker.implementation.role
 
     @property
+    def workers(self) -> list[WorkerProcess]:
+        """All of them."""
+        return [self.worker, *self.scouts]
+
+    @property
     def done(self) -> bool:
         """Whether nothing more is to be learned from it."""
-        return not self.worker.alive or self.failed_cases >= MAX_FAILED_CASES
+        return self.failed_cases >= MAX_FAILED_CASES or not all(
+            worker.alive for worker in self.workers
+        )
 
     def fail(self, failure: WorkerFailedError) -> None:
         """Keep the first failure: the later ones often follow from it."""
@@ -61,33 +71,237 @@ class Subject:
             self.failure = failure
 
 
-def verify(
-    operation: Operation,
-    cases: Sequence[Case],
-    timed_sizes: Sequence[Size],
-    subjects: Sequence[Subject],
-    device: str,
-    timeout_s: float,
-    progress: Callable[[str], None],
-) -> None:
-    """Run subjects, the baseline among them, through cases; what is found is kept in them.
+@dataclass
+class Prepared:
+    """A case with its arguments, what is expected, and what was found of the baseline."""
 
-    Raises ReferenceFailedError where the baseline does not run.
+    case: Case
+    layout: Layout
+    values: list[Any]
+    expected: list[torch.Tensor]
+    baseline_answer: dict[str, Any] = field(default_factory=dict)
+    baseline_error_ulp: float = 0.0
+
+
+class Verifier:
+    """Runs implementations through cases; what is found is kept in the subjects.
+
+    Raises ReferenceFailedError where the baseline, one of the subjects, does not pass a case.
     """
-    timed = {size.label for size in timed_sizes}
-    for number, case in enumerate(cases, 1):
-        progress(f"verifying, case {number} of {len(cases)}: {case.size.label} {case.dtype}")
-        active = [
-            subject
-            for subject in subjects
-            if not subject.done
-            and (
-                subject.role in (Role.CANDIDATE, Role.BASELINE) or case.size.label in timed
-            )
+
+    def __init__(
+        self,
+        operation: Operation,
+        subjects: Sequence[Subject],
+        device: str,
+        timeout_s: float,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.operation = operation
+        self.subjects = subjects
+        self.device = device
+        self.timeout_s = timeout_s
+        self._progress = progress
+        self._candidate = next(item for item in subjects if item.role is Role.CANDIDATE)
+        self._baseline = next(item for item in subjects if item.role is Role.BASELINE)
+        self._own_kernels = triton_kernels(self._candidate.worker.implementation.source)
+
+    def run(self, cases: Sequence[Case], timed_sizes: Sequence[Size]) -> None:
+        """Verify all: the candidate's untimed cases side by side, then all subjects' timed ones."""
+        labels = {size.label for size in timed_sizes}
+        timed = [case for case in cases if case.size.label in labels]
+        untimed = [case for case in cases if case.size.label not in labels]
+        lanes = len(self._candidate.workers)
+        for start in range(0, len(untimed), lanes):
+            if self._candidate.done:
+                return
+            self._tell(start + 1, len(cases), untimed[start])
+            self._side_by_side(untimed[start : start + lanes], is_first=start == 0)
+        for number, case in enumerate(timed):
+            if self._candidate.done:
+                return
+            self._tell(len(untimed) + number + 1, len(cases), case)
+            self._together(case, is_first=number == 0)
+
+    def _tell(self, number: int, count: int, case: Case) -> None:
+        self._progress(f"verifying, case {number} of {count}: {case.size.label} {case.dtype}")
+
+    def _side_by_side(self, cases: Sequence[Case], *, is_first: bool) -> None:
+        """One case in each of the candidate's workers, all at once."""
+        candidate = self._candidate
+        prepared = [self._prepare(case) for case in cases]
+        running = list(zip(prepared, candidate.workers, strict=False))
+        for item, worker in running:
+            self._write(item, worker)
+        self._settle()
+        begin = time.perf_counter()
+        for item, worker in running:
+            self._ask(item, worker)
+        for item in prepared:
+            self._run_baseline(item)
+        for item, worker in running:
+            self._conclude(item, candidate, worker, begin)
+        if is_first:
+            self._repeat(prepared[0], [(candidate, candidate.worker)])
+
+    def _together(self, case: Case, *, is_first: bool) -> None:
+        """One case in the first worker of every subject, all at once."""
+        item = self._prepare(case)
+        running = [
+            (subject, subject.worker)
+            for subject in self.subjects
+            if subject is not self._baseline and not subject.done
         ]
-        if not any(subject.role is not Role.BASELINE for subject in active):
+        for _, worker in running:
+            self._write(item, worker)
+        self._settle()
+        begin = time.perf_counter()
+        for _, worker in running:
+            self._ask(item, worker)
+        self._run_baseline(item)
+        for subject, worker in running:
+            self._conclude(item, subject, worker, begin)
+        if is_first:
+            self._repeat(item, running)
+
+    def _prepare(self, case: Case) -> Prepared:
+        spec = self.operation.spec
+        values = inputs.make_arguments(spec, case, self.device)
+        return Prepared(
+            case=case,
+            layout=lay_out(spec, case.size, case.dtype, 1),
+            values=values,
+            expected=correctness.reference(self.operation.function, values),
+        )
+
+    def _write(self, item: Prepared, worker: WorkerProcess) -> None:
+        """Give a worker its own copy of the arguments, and nothing where its results will be."""
+        item.layout.write(worker.arena, 0, item.values)
+        for slot in item.layout.results(worker.arena):
+            slot.view(-1).view(torch.uint8).fill_(secrets.randbelow(256))
+
+    def _settle(self) -> None:
+        """Wait until what was written to the arenas is there for other processes."""
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+
+    def _ask(self, item: Prepared, worker: WorkerProcess) -> None:
+        worker.ask(
+            "run",
+            arguments=item.layout.sets[0],
+            outputs=item.layout.outputs,
+            poison=inputs.poison_byte(secrets.randbits(32)),
+            watch=worker.implementation.role is Role.CANDIDATE,
+        )
+
+    def _run_baseline(self, item: Prepared) -> None:
+        subject, worker, case = self._baseline, self._baseline.worker, item.case
+        self._write(item, worker)
+        self._settle()
+        begin = time.perf_counter()
+        self._ask(item, worker)
+        try:
+            item.baseline_answer = worker.answer(self.timeout_s)
+        except WorkerFailedError as failure:
+            raise ReferenceFailedError(
+                f"the baseline of {self.operation.name} failed {_at(case, failure.reason)}."
+                " Nothing can be judged without it; correct the operation's baseline.py or spec.py."
+            ) from failure
+        if subject.first_call_s is None:
+            subject.first_call_s = time.perf_counter() - begin
+        outputs = item.layout.results(worker.arena)
+        # the baseline is judged by its own error: only the dtype's largest allowance bounds it
+        item.baseline_error_ulp = correctness.error_of(outputs, item.expected, case.dtype).error_ulp
+        found = self._judged(item, worker)
+        if found.status is not Status.CORRECT:
+            raise ReferenceFailedError(
+                f"the baseline of {self.operation.name} is wrong {_at(case, found.reason)}."
+                " A case that it cannot pass judges nobody; correct the operation's spec.py."
+            )
+        subject.cases.append(found)
+
+    def _conclude(
+        self, item: Prepared, subject: Subject, worker: WorkerProcess, begin: float
+    ) -> None:
+        """Wait for a worker's answer, and judge it."""
+        case = item.case
+        try:
+            answer = worker.answer(self.timeout_s)
+            if subject.first_call_s is None:
+                subject.first_call_s = time.perf_counter() - begin
+            self._check(item, subject, worker, answer)
+            found = self._judged(item, worker)
+            if found.status is not Status.CORRECT:
+                subject.fail(WorkerFailedError(found.status, _at(case, found.reason)))
+        except WorkerFailedError as failure:
+            subject.fail(WorkerFailedError(failure.status, _at(case, failure.reason), failure.log))
+            found = _without_figures(case, failure)
+        subject.cases.append(found)
+
+    def _check(
+        self, item: Prepared, subject: Subject, worker: WorkerProcess, answer: dict[str, Any]
+    ) -> None:
+        """Raise WorkerFailedError for what is wrong with a result apart from its numbers."""
+        if subject is self._candidate:
+            launched = {str(name): int(count) for name, count in answer["launched"].items()}
+            subject.launched.update(launched)
+            if not self._own_kernels & set(launched):
+                seen = ", ".join(sorted(launched)) or "none"
+                own = ", ".join(sorted(self._own_kernels)) or "none"
+                raise WorkerFailedError(
+                    Status.NOT_TRITON,
+                    f"no Triton kernel of the file was launched (it defines {own}, and launched"
+                    f" {seen})",
+                )
+        wrong_form = correctness.check_form(
+            answer, item.baseline_answer, item.layout.outputs, worker.arena.bytes.device.type
+        )
+        if wrong_form is None and not answer["copied"]:
+            wrong_form = "the result could not be read"
+        if wrong_form is not None:
+            raise WorkerFailedError(Status.WRONG_FORM, wrong_form)
+        if not self.operation.spec.mutates and not item.layout.unchanged(
+            worker.arena, 0, item.values
+        ):
+            raise WorkerFailedError(
+                Status.MUTATED_INPUT, "the call changed its input, which it must not"
+            )
+
+    def _judged(self, item: Prepared, worker: WorkerProcess) -> CaseResult:
+        return correctness.judge(
+            item.layout.results(worker.arena),
+            item.expected,
+            item.baseline_error_ulp,
+            self.operation.spec,
+            item.case,
+        )
+
+    def _repeat(self, item: Prepared, running: Sequence[tuple[Subject, WorkerProcess]]) -> None:
+        """Run the same input once more: the bits must be the same."""
+        if not self.operation.spec.deterministic:
             return
-        _verify_case(operation, case, active, device, timeout_s, first=number == 1)
+        for subject, worker in running:
+            if subject.failure is not None:
+                continue
+            before = [tensor.clone() for tensor in item.layout.results(worker.arena)]
+            self._write(item, worker)
+            self._settle()
+            self._ask(item, worker)
+            try:
+                worker.answer(self.timeout_s)
+            except WorkerFailedError as failure:
+                subject.fail(
+                    WorkerFailedError(failure.status, _at(item.case, failure.reason), failure.log)
+                )
+                continue
+            after = item.layout.results(worker.arena)
+            if not all(map(same_bits, before, after)):
+                subject.fail(
+                    WorkerFailedError(
+                        Status.NONDETERMINISTIC,
+                        _at(item.case, "the same input gave different bits in two calls"),
+                    )
+                )
 
 
 def results_judge(
@@ -108,156 +322,6 @@ def results_judge(
         return {name: item.reason for name, item in found.items() if item.reason}
 
     return judge
-
-
-def _verify_case(
-    operation: Operation,
-    case: Case,
-    subjects: list[Subject],
-    device: str,
-    timeout_s: float,
-    *,
-    first: bool,
-) -> None:
-    spec = operation.spec
-    layout = lay_out(spec, case.size, case.dtype, 1)
-    values = inputs.make_arguments(spec, case, device)
-    expected = correctness.reference(operation.function, values)
-    answers = _run(subjects, layout, values, timeout_s, watch=first)
-    baseline = next((item for item in subjects if item.role is Role.BASELINE), None)
-    if baseline is None or baseline.name not in answers:
-        failure = baseline.failure if baseline else None
-        raise ReferenceFailedError(
-            f"the baseline of {operation.name} failed at {case.size.label} {case.dtype}"
-            f" ({case.distribution}): {failure.reason if failure else 'it did not run'}."
-            " Nothing can be judged without it; see kernels/ and the log above."
-        )
-    outputs = layout.results(baseline.worker.arena)
-    # the baseline is judged by its own error: only the dtype's largest allowance bounds it
-    own_error_ulp = correctness.error_of(outputs, expected, case.dtype).error_ulp
-    own = correctness.judge(outputs, expected, own_error_ulp, spec, case)
-    if own.status is not Status.CORRECT:
-        raise ReferenceFailedError(
-            f"the baseline of {operation.name} is wrong {_at(case, own.reason)}."
-            " A case that the baseline cannot pass judges nobody; correct the operation's spec.py."
-        )
-    for subject in subjects:
-        if subject.name not in answers:
-            continue
-        if subject is baseline:
-            subject.cases.append(own)
-            continue
-        try:
-            found = _judge(
-                operation, case, layout, values, expected, own_error_ulp, subject, answers
-            )
-        except WorkerFailedError as failure:
-            subject.fail(failure)
-            found = _without_figures(case, failure)
-        else:
-            if found.status is not Status.CORRECT:
-                subject.fail(WorkerFailedError(found.status, _at(case, found.reason)))
-        subject.cases.append(found)
-    if first and spec.deterministic:
-        _repeat(subjects, layout, values, timeout_s)
-
-
-def _run(
-    subjects: list[Subject],
-    layout: Layout,
-    values: list[Any],
-    timeout_s: float,
-    *,
-    watch: bool,
-) -> dict[str, dict[str, Any]]:
-    """Run a call in every worker at once; the answers of those that did not fail."""
-    for subject in subjects:
-        layout.write(subject.worker.arena, 0, values)
-        for slot in layout.results(subject.worker.arena):
-            slot.view(-1).view(torch.uint8).fill_(secrets.randbelow(256))
-    _settle(subjects)
-    begin = time.perf_counter()
-    for subject in subjects:
-        subject.worker.ask(
-            "run",
-            arguments=layout.sets[0],
-            outputs=layout.outputs,
-            poison=inputs.poison_byte(secrets.randbits(32)),
-            watch=watch,
-        )
-    answers = {}
-    for subject in subjects:
-        try:
-            answers[subject.name] = subject.worker.answer(timeout_s)
-        except WorkerFailedError as failure:
-            subject.fail(failure)
-            continue
-        if subject.first_call_s is None:
-            subject.first_call_s = time.perf_counter() - begin
-        if watch:
-            subject.launched.update(
-                {str(name): int(count) for name, count in answers[subject.name]["launched"].items()}
-            )
-    return answers
-
-
-def _judge(
-    operation: Operation,
-    case: Case,
-    layout: Layout,
-    values: list[Any],
-    expected: list[torch.Tensor],
-    baseline_error_ulp: float,
-    subject: Subject,
-    answers: dict[str, dict[str, Any]],
-) -> CaseResult:
-    """One subject's result of one case; raises WorkerFailedError for what is not about numbers."""
-    spec, answer = operation.spec, answers[subject.name]
-    device = subject.worker.arena.bytes.device.type
-    wrong_form = correctness.check_form(answer, answers["baseline"], layout.outputs, device)
-    if wrong_form is None and not answer["copied"]:
-        wrong_form = "the result could not be read"
-    if wrong_form is not None:
-        raise WorkerFailedError(Status.WRONG_FORM, _at(case, wrong_form))
-    if not spec.mutates and not layout.unchanged(subject.worker.arena, 0, values):
-        raise WorkerFailedError(
-            Status.MUTATED_INPUT, _at(case, "the call changed its input, which it must not")
-        )
-    return correctness.judge(
-        layout.results(subject.worker.arena), expected, baseline_error_ulp, spec, case
-    )
-
-
-def _repeat(
-    subjects: list[Subject], layout: Layout, values: list[Any], timeout_s: float
-) -> None:
-    """Run the same input once more: the bits must be the same."""
-    running = [subject for subject in subjects if subject.failure is None]
-    before = {
-        subject.name: [tensor.clone() for tensor in layout.results(subject.worker.arena)]
-        for subject in running
-    }
-    answers = _run(running, layout, values, timeout_s, watch=False)
-    for subject in running:
-        if subject.name not in answers or subject.role is not Role.CANDIDATE:
-            continue
-        after = layout.results(subject.worker.arena)
-        if not all(
-            same_bits(one, other)
-            for one, other in zip(before[subject.name], after, strict=True)
-        ):
-            subject.fail(
-                WorkerFailedError(
-                    Status.NONDETERMINISTIC,
-                    "the same input gave different bits in two calls",
-                )
-            )
-
-
-def _settle(subjects: list[Subject]) -> None:
-    """Wait until what was written to the arenas is there for other processes."""
-    if any(subject.worker.arena.bytes.is_cuda for subject in subjects):
-        torch.cuda.synchronize()
 
 
 def _without_figures(case: Case, failure: WorkerFailedError) -> CaseResult:

@@ -140,13 +140,6 @@ class Worker:
         end.synchronize()
         return {"elapsed_us": start.elapsed_time(end) * 1e3}
 
-    def replay_unclocked(self, count: int) -> dict[str, Any]:
-        """Replay the graph for the referee's own clock."""
-        for _ in range(count):
-            self._graph.replay()
-        torch.cuda.synchronize()
-        return {}
-
     def time_events(self, count: int) -> dict[str, Any]:
         """Microseconds of `count` eager calls, each on a flushed cache, by CUDA events."""
         pairs = []
@@ -209,7 +202,7 @@ class Worker:
 
     def compiled(self) -> dict[str, Any]:
         """Static facts of the Triton kernels that the implementation's calls have compiled."""
-        found = {}
+        found: dict[int, Any] = {}
         for value in vars(sys.modules["implementation"]).values():
             function = value
             # autotuners and heuristics wrap the compiled function, some several times
@@ -269,7 +262,9 @@ class Worker:
         if not isinstance(result, torch.Tensor):
             return {"type": _type_name(result)}
         storages = [
-            value.untyped_storage().data_ptr() for value in values if isinstance(value, torch.Tensor)
+            value.untyped_storage().data_ptr()
+            for value in values
+            if isinstance(value, torch.Tensor)
         ]
         start = result.data_ptr()
         arena = self._arena.data_ptr()

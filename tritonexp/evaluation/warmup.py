@@ -1,0 +1,41 @@
+"""Does once, before workers are forked, what each of their first compilations would do again.
+
+Nothing here touches the GPU: a process that has initialised CUDA cannot be forked.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+
+@triton.jit
+def copy_kernel(x_ptr, output_ptr, n_elements, BLOCK_SIZE: tl.constexpr):  # type: ignore[no-untyped-def,untyped-decorator]  # noqa: ANN001, ANN201, N803
+    """Copy one block."""
+    offsets = tl.program_id(0) * BLOCK_SIZE + tl.arange(0, BLOCK_SIZE)
+    inside = offsets < n_elements
+    tl.store(output_ptr + offsets, tl.load(x_ptr + offsets, mask=inside), mask=inside)
+
+
+def warm_compiler(compute_capability: int) -> None:
+    """Load the compiler for an NVIDIA GPU, as in 90, and build Triton's binding to the driver.
+
+    Raises what the first compilation in a worker would raise, such as for want of a C compiler.
+    """
+    from triton.backends.nvidia.driver import CudaUtils
+
+    # a singleton, so that forked workers find it built and loaded
+    CudaUtils()
+    source = ASTSource(
+        copy_kernel,
+        signature={
+            "x_ptr": "*fp32",
+            "output_ptr": "*fp32",
+            "n_elements": "i32",
+            "BLOCK_SIZE": "constexpr",
+        },
+        constexprs={(3,): 1024},
+    )
+    triton.compile(source, target=GPUTarget("cuda", compute_capability, 32))
