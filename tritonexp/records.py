@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Hashable
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
@@ -524,7 +523,7 @@ def sha256_of(text: str) -> str:
 
 
 @cache
-def _adapter(kind: Hashable) -> Any:
+def _adapter(kind: Any) -> Any:
     # pydantic reads and checks plain dataclasses; imported late because it takes 0.1 s
     from pydantic import TypeAdapter
 
@@ -533,7 +532,7 @@ def _adapter(kind: Hashable) -> Any:
 
 def to_json(record: Any) -> str:
     """Dump a record as indented JSON; raises ValueError on a NaN or infinite figure."""
-    kind: Hashable = type(record)
+    kind: Any = type(record)
     data = _adapter(kind).dump_python(record, mode="json")
     return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

@@ -1,12 +1,13 @@
 """A process with torch and triton imported and CUDA untouched, from which workers are forked.
 
 A worker forked from it is ready in a fraction of a second, where a fresh one imports for several.
-`ForkServer` is the referee's side; `python -m tritonexp.evaluation.forkserver FD [CAPABILITY]` is the server.
+`ForkServer` is the referee's side; `python -m tritonexp.evaluation.forkserver FD CAPABILITY [MODULE ...]` is the server.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,8 +35,12 @@ START_TIMEOUT_S = 120.0
 class ForkServer:
     """Starts workers; closing it ends all of them and removes their folders."""
 
-    def __init__(self, compute_capability: str | None) -> None:
-        """Start it, for a GPU of a compute capability as in 9.0, or for the interpreter (None)."""
+    def __init__(self, compute_capability: str | None, preload: Sequence[str] = ()) -> None:
+        """Start it, for a GPU of a compute capability as in 9.0, or for the interpreter (None).
+
+        `preload` names modules that its workers will import, such as an expert's, which can take
+        seconds. A candidate must not be forked from a server that holds an expert.
+        """
         self.interpret = compute_capability is None
         self.folder = Path(tempfile.mkdtemp(prefix="tritonexp-"))
         self._control, theirs = Channel.pair()
@@ -46,7 +51,8 @@ class ForkServer:
                 "-m",
                 "tritonexp.evaluation.forkserver",
                 str(theirs.fileno()),
-                *([] if compute_capability is None else [compute_capability.replace(".", "")]),
+                (compute_capability or "").replace(".", ""),
+                *preload,
             ],
             env=sandbox.environment(self.folder, interpret=self.interpret)
             | {"PYTHONPATH": _python_path()},
@@ -112,15 +118,26 @@ def _python_path() -> str:
     )
 
 
-def serve(control: Channel, compute_capability: int | None) -> None:
+def serve(control: Channel, compute_capability: str, preload: Sequence[str]) -> None:
     """Fork a worker for each request until the referee's end closes."""
     # the imports are the point of this process; the worker module imports torch and triton
     from tritonexp.evaluation import worker
 
-    if compute_capability is not None:
+    if compute_capability:
         from tritonexp.evaluation.warmup import warm_compiler
 
-        warm_compiler(compute_capability)
+        warm_compiler(int(compute_capability))
+    for module in preload:
+        # a module that is missing is its own worker's failure, and told there
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    import torch
+
+    if torch.cuda.is_initialized():
+        raise EvaluationError(
+            f"importing {', '.join(preload)} initialised CUDA, so no worker can be forked after it;"
+            " leave that expert out with expert=none."
+        )
     children: set[int] = set()
     try:
         while True:
@@ -183,5 +200,6 @@ if __name__ == "__main__":
     sandbox.die_with_parent()
     serve(
         Channel(socket.socket(fileno=int(sys.argv[1]))),
-        int(sys.argv[2]) if len(sys.argv) > 2 else None,  # noqa: PLR2004 - the program's name is one
+        sys.argv[2],
+        sys.argv[3:],
     )

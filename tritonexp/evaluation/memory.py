@@ -66,16 +66,11 @@ class Arena:
         if self.descriptor is not None:
             return {"kind": "memfd", "size_bytes": self.size_bytes}
         parts = self.bytes.untyped_storage()._share_cuda_()
-        return {
-            "kind": "cuda",
-            "size_bytes": self.size_bytes,
-            "parts": [
-                {"base64": str(base64.b64encode(part), "ascii")}
-                if isinstance(part, bytes)
-                else part
-                for part in parts
-            ],
-        }
+        plain = [
+            {"base64": base64.b64encode(part).decode()} if isinstance(part, bytes) else part
+            for part in parts
+        ]
+        return {"kind": "cuda", "size_bytes": self.size_bytes, "parts": plain}
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
         """A contiguous tensor at a byte offset."""
@@ -108,6 +103,6 @@ def attach(handle: dict[str, Any], descriptor: int | None) -> torch.Tensor:
     ]
     torch.cuda.init()
     storage = torch.UntypedStorage._new_shared_cuda(*parts)
-    tensor = torch.empty(0, dtype=torch.uint8, device=f"cuda:{parts[0]}")
+    tensor = torch.empty(0, dtype=torch.uint8, device=f"cuda:{handle['parts'][0]}")
     # the handle opens the pool's whole allocation; the storage starts where the arena does
     return tensor.set_(storage, 0, (handle["size_bytes"],))

@@ -14,6 +14,7 @@ import gc
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -60,7 +61,7 @@ WORKING_FACTOR = 4
 FREE_SHARE = 0.9
 START_TIMEOUT_S = 60.0
 # each holds a CUDA context of some hundred MiB
-MAX_SCOUTS = 7
+MAX_SCOUTS = 6
 
 
 class Referee:
@@ -93,7 +94,12 @@ class Referee:
         self._references = _references(operation, expert, contenders)
         self._arenas: list[Arena] = []
         self._scout_arenas: list[Arena] = []
-        self._server = ForkServer(self.gpu.compute_capability if self.gpu else None)
+        capability = self.gpu.compute_capability if self.gpu else None
+        self._server = ForkServer(capability)
+        # a server of their own: what it has loaded of the experts is in no candidate's memory
+        self._reference_server = (
+            ForkServer(capability, _modules_of(self._references)) if self.gpu else self._server
+        )
 
     def __enter__(self) -> Referee:
         return self
@@ -109,6 +115,7 @@ class Referee:
     def close(self) -> None:
         """End the fork server, its workers and the shared memory."""
         self._server.close()
+        self._reference_server.close()
         for arenas in (self._arenas, self._scout_arenas):
             for arena in arenas:
                 arena.close()
@@ -239,7 +246,9 @@ class Referee:
         subjects: list[Subject] = []
         try:
             for implementation, arena in zip(implementations, arenas, strict=True):
-                subjects.append(Subject(WorkerProcess(self._server, implementation, arena)))
+                is_candidate = implementation.role is Role.CANDIDATE
+                server = self._server if is_candidate else self._reference_server
+                subjects.append(Subject(WorkerProcess(server, implementation, arena)))
             candidate = subjects[0]
             for arena in scout_arenas:
                 candidate.scouts.append(
@@ -281,12 +290,26 @@ class Referee:
         case = Case(size=size, dtype=dtype, distribution="normal", seed=secrets.randbits(62))
         layout.write(judged.worker.arena, 0, inputs.make_arguments(spec, case, self.device))
         torch.cuda.synchronize()
+        own = source_checks.triton_kernels(judged.worker.implementation.source)
+        try:
+            seen = judged.worker.call("inspect", self.timeout_s, arguments=layout.sets[0])
+            names = Counter(str(name) for name in seen["names"])
+        except WorkerFailedError:
+            # what cannot be captured, or a driver that cannot tell: the profiler sees it all
+            names = Counter()
+        if names and set(names) <= own:
+            # nothing but its own kernels, so their share of the time needs no measuring
+            return tuple(
+                KernelShare(
+                    name=name, launches=count, share=1.0 if len(names) == 1 else None, own=True
+                )
+                for name, count in sorted(names.items())
+            )
         try:
             found = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
         except WorkerFailedError as failure:
             judged.fail(failure)
             return ()
-        own = source_checks.triton_kernels(judged.worker.implementation.source)
         total_us = sum(float(microseconds) for _, _, microseconds in found["kernels"])
         shares = tuple(
             KernelShare(
@@ -502,6 +525,17 @@ def _references(
     else:
         chosen = () if expert == "none" else (experts[expert],)
     return (operation.baseline, *chosen, *(known[name] for name in contenders))
+
+
+def _modules_of(references: Sequence[Implementation]) -> list[str]:
+    """The modules that references call into, for their fork server to import beforehand."""
+    return sorted(
+        {
+            item.provenance.location.partition(":")[0]
+            for item in references
+            if item.role is Role.EXPERT and item.provenance.location
+        }
+    )
 
 
 def _scout_count() -> int:

@@ -47,6 +47,8 @@ def environment(home: Path, *, interpret: bool) -> dict[str, str]:
         "HOME": str(home),
         "TMPDIR": str(home),
         "PYTHONUNBUFFERED": "1",
+        # asks the driver's monitor instead of CUDA: a process that initialised CUDA cannot be forked
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": str(min(4, os.cpu_count() or 1)),
     }

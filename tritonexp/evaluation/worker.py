@@ -183,6 +183,34 @@ class Worker:
         """Copy the results of one timed set to slots of the arena."""
         return {"copied": self._export(self._set_results[index], outputs)}
 
+    def inspect(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
+        """Names of the GPU work of one call, kernels and copies, as a CUDA graph of it holds them."""
+        from cuda.bindings import driver
+
+        values = self._arguments(arguments)
+        self._call(values)
+        graph = torch.cuda.CUDAGraph(keep_graph=True)
+        with torch.cuda.graph(graph):
+            self._results = _flat(self._function(*values))
+
+        def done(status: Any, *results: Any) -> Any:
+            if status != driver.CUresult.CUDA_SUCCESS:
+                raise RuntimeError(f"the driver could not describe the graph: {status}")
+            return results[0] if len(results) == 1 else results
+
+        handle = driver.CUgraph(graph.raw_cuda_graph())
+        _, count = done(*driver.cuGraphGetNodes(handle))
+        nodes, _ = done(*driver.cuGraphGetNodes(handle, count))
+        names = []
+        for node in nodes[:count]:
+            kind = done(*driver.cuGraphNodeGetType(node))
+            if kind == driver.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL:
+                parameters = done(*driver.cuGraphKernelNodeGetParams(node))
+                names.append(done(*driver.cuFuncGetName(parameters.func)).decode())
+            else:
+                names.append(kind.name)
+        return {"names": names}
+
     def profile(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
         """Names, launches and microseconds of the GPU kernels of one call, by torch's profiler."""
         from torch.autograd import DeviceType

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tritonexp.errors import RecordingError
 from tritonexp.generation.settings import ProviderSettings
-from tritonexp.records import Completion, MachineFacts, Prompt, from_json
+from tritonexp.records import Completion, MachineFacts, Prompt, Status, from_json
 
 # hash digits shown in a message: enough to tell two prompts apart by eye
 _SHOWN_DIGITS = 12
@@ -32,6 +32,8 @@ class _Header:
     model: str
     sample: int
     facts: MachineFacts
+    # false for a response that was cut off on its way: it is kept all the same, and counts
+    complete: bool = True
 
 
 def make(settings: ProviderSettings) -> "RecordedProvider":
@@ -83,8 +85,8 @@ class RecordedProvider:
             cost_usd=None,
             latency_s=None,
             request_id=None,
-            failure=None,
-            reason="",
+            failure=None if header.complete else Status.TRUNCATED,
+            reason="" if header.complete else "the recorded response was cut off on its way",
             origin="recorded",
             sample=self._sample,
             recorded_on=header.date,
@@ -130,7 +132,7 @@ def samples(recorded_dir: Path, prompt: str) -> tuple[int, ...]:
 
 
 def write_recording(  # noqa: PLR0917  # a path and the five things that it keeps
-    path: Path, prompt: Prompt, response: str, date: str, model: str, sample: int
+    path: Path, prompt: Prompt, response: str, date: str, model: str, sample: int, *, complete: bool = True
 ) -> None:
     """Write a recording; raises RecordingError rather than replace one.
 
@@ -150,7 +152,12 @@ def write_recording(  # noqa: PLR0917  # a path and the five things that it keep
             f"the date {date!r} of a recording is not ISO; write it as in 2026-11-23."
         ) from error
     header = _Header(
-        prompt_sha256=prompt.sha256, date=date, model=model, sample=sample, facts=prompt.facts
+        prompt_sha256=prompt.sha256,
+        date=date,
+        model=model,
+        sample=sample,
+        facts=prompt.facts,
+        complete=complete,
     )
     front = yaml.safe_dump(dataclasses.asdict(header), sort_keys=False, allow_unicode=True)
     path.parent.mkdir(parents=True, exist_ok=True)
