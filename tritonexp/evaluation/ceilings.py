@@ -62,7 +62,7 @@ def measure_copy_gb_s() -> float:
     count = min(COPY_BYTES, free // 4)
     source = torch.empty(count, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    best_s = _best_seconds(lambda: target.copy_(source))
+    best_s = _best_seconds(functools.partial(target.copy_, source))
     del source, target
     torch.cuda.empty_cache()
     return float(2 * count / best_s / 1e9)

@@ -6,6 +6,7 @@ A worker forked from it is ready in a fraction of a second, where a fresh one im
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -108,6 +109,18 @@ class ForkServer:
             self._process.wait()
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_standing: dict[tuple[str | None, tuple[str, ...]], ForkServer] = {}
+
+
+def standing_server(compute_capability: str | None, preload: Sequence[str] = ()) -> ForkServer:
+    """A fork server that stays until this process ends, since starting one takes seconds."""
+    key = (compute_capability, tuple(preload))
+    if key not in _standing:
+        _standing[key] = ForkServer(compute_capability, preload)
+        atexit.register(_standing[key].close)
+    return _standing[key]
 
 
 def _python_path() -> str:

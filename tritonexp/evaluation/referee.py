@@ -25,7 +25,7 @@ from tritonexp import statistics
 from tritonexp.errors import ConfigError, DoesNotFitError
 from tritonexp.evaluation import environment, floors, inputs, sandbox, source_checks, timing
 from tritonexp.evaluation.ceilings import ceilings_of
-from tritonexp.evaluation.forkserver import ForkServer
+from tritonexp.evaluation.forkserver import standing_server
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
@@ -60,6 +60,7 @@ OWN_SHARE = 0.9
 WORKING_FACTOR = 4
 FREE_SHARE = 0.9
 START_TIMEOUT_S = 60.0
+WARP_THREADS = 32
 # each holds a CUDA context of some hundred MiB
 MAX_SCOUTS = 6
 
@@ -95,10 +96,10 @@ class Referee:
         self._arenas: list[Arena] = []
         self._scout_arenas: list[Arena] = []
         capability = self.gpu.compute_capability if self.gpu else None
-        self._server = ForkServer(capability)
+        self._server = standing_server(capability)
         # a server of their own: what it has loaded of the experts is in no candidate's memory
         self._reference_server = (
-            ForkServer(capability, _modules_of(self._references)) if self.gpu else self._server
+            standing_server(capability, _modules_of(self._references)) if self.gpu else self._server
         )
 
     def __enter__(self) -> Referee:
@@ -113,13 +114,16 @@ class Referee:
         self.close()
 
     def close(self) -> None:
-        """End the fork server, its workers and the shared memory."""
-        self._server.close()
-        self._reference_server.close()
+        """Let the shared memory go; the fork servers stand until this process ends."""
         for arenas in (self._arenas, self._scout_arenas):
             for arena in arenas:
                 arena.close()
             arenas.clear()
+
+    def wait_ready(self) -> None:
+        """Return once workers can be forked; an evaluation waits for it by itself."""
+        self._server.wait_ready()
+        self._reference_server.wait_ready()
 
     def facts(self) -> MachineFacts:
         """What a prompt may be told of this machine; the bandwidth is measured."""
@@ -170,15 +174,23 @@ class Referee:
                 KernelShare(name=name, launches=count, share=None, own=True)
                 for name, count in sorted(judged.launched.items())
             )
+            launched: dict[str, tuple[CompiledKernel, ...]] = {}
             if self.mode is Mode.GPU and judged.failure is None:
                 timings = self._time(subjects)
             if self.mode is Mode.GPU and judged.failure is None:
-                kernels = self._profile(judged)
+                self._progress("looking at the kernels")
+                work = {
+                    subject.name: [(size, self._inspect(subject, size)) for size in self.sizes]
+                    for subject in subjects
+                    if subject.failure is None
+                }
+                kernels = self._kernel_shares(judged, work[judged.name][-1][1], self.sizes[-1])
+                launched = {name: self._launches(found) for name, found in work.items()}
             trials = [
                 _trial(
                     subject,
                     kernels if subject is judged else (),
-                    self._compiled(subject) if self.mode is Mode.GPU else (),
+                    launched.get(subject.name, ()),
                     timings.get(subject.name, []),
                 )
                 for subject in subjects
@@ -281,30 +293,37 @@ class Referee:
             arena.wipe()
         return arenas[:count]
 
-    def _profile(self, judged: Subject) -> tuple[KernelShare, ...]:
-        """Which GPU kernels a call at the largest size runs; fails a candidate that others work for."""
+    def _inspect(self, subject: Subject, size: Size) -> list[dict[str, Any]]:
+        """The GPU work of one call at a size; empty where it cannot be had, as without capture."""
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        size = max(self.sizes, key=lambda size: spec.call_bytes(size, dtype))
-        self._progress(f"profiling a call at {size.label}")
         layout = lay_out(spec, size, dtype, 1)
-        case = Case(size=size, dtype=dtype, distribution="normal", seed=secrets.randbits(62))
-        layout.write(judged.worker.arena, 0, inputs.make_arguments(spec, case, self.device))
+        layout.write(subject.worker.arena, 0, self._drawer(size, dtype)())
         torch.cuda.synchronize()
-        own = source_checks.triton_kernels(judged.worker.implementation.source)
         try:
-            seen = judged.worker.call("inspect", self.timeout_s, arguments=layout.sets[0])
-            names = Counter(str(name) for name in seen["names"])
+            answer = subject.worker.call("inspect", self.timeout_s, arguments=layout.sets[0])
         except WorkerFailedError:
-            # what cannot be captured, or a driver that cannot tell: the profiler sees it all
-            names = Counter()
+            # these figures explain a verdict and are no part of it: absent, they are shown as "-"
+            return []
+        return list(answer["work"])
+
+    def _kernel_shares(
+        self, judged: Subject, work: Sequence[dict[str, Any]], size: Size
+    ) -> tuple[KernelShare, ...]:
+        """Whose kernels a call runs; fails a candidate that others work for.
+
+        `work` is what a graph of the call holds at that size; where it tells of more than the
+        candidate's own kernels, or of nothing, the profiler measures the shares.
+        """
+        own = source_checks.triton_kernels(judged.worker.implementation.source)
+        names = Counter(str(item["name"]) for item in work)
         if names and set(names) <= own:
-            # nothing but its own kernels, so their share of the time needs no measuring
             return tuple(
                 KernelShare(
                     name=name, launches=count, share=1.0 if len(names) == 1 else None, own=True
                 )
                 for name, count in sorted(names.items())
             )
+        layout = lay_out(self.operation.spec, size, self.operation.spec.timed_dtype, 1)
         try:
             found = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
         except WorkerFailedError as failure:
@@ -438,33 +457,33 @@ class Referee:
             )
         return tuple(found)
 
-    def _compiled(self, subject: Subject) -> tuple[CompiledKernel, ...]:
-        """Static facts of what a worker's Triton kernels were compiled to."""
+    def _launches(
+        self, work: Sequence[tuple[Size, Sequence[dict[str, Any]]]]
+    ) -> tuple[CompiledKernel, ...]:
+        """The different kernels that a call launches at each size, as the driver describes them."""
         gpu = self.gpu
-        if gpu is None or not subject.worker.alive:
+        if gpu is None:
             return ()
-        try:
-            answer = subject.worker.call("compiled", self.timeout_s)
-        except WorkerFailedError:
-            # these figures explain a verdict and are no part of it: absent, they are shown as "-"
-            return ()
-        return tuple(
+        found = dict.fromkeys(
             CompiledKernel(
                 name=str(item["name"]),
                 target=f"sm_{gpu.compute_capability.replace('.', '')}",
-                dtype=None,
-                size=None,
-                grid=None,
-                num_warps=int(item["num_warps"]),
-                num_stages=item["num_stages"],
-                registers=item["registers"],
-                shared_bytes=item["shared_bytes"],
-                spill_bytes=item["spill_bytes"],
+                dtype=self.operation.spec.timed_dtype,
+                size=size,
+                grid=tuple(int(extent) for extent in item["grid"]),
+                num_warps=-(-int(item["threads"]) // WARP_THREADS),
+                num_stages=None,
+                registers=int(item["registers"]),
+                shared_bytes=int(item["shared_bytes"]),
+                spill_bytes=int(item["local_bytes"]),
                 fits=True,
                 reason="",
             )
-            for item in answer["kernels"]
+            for size, items in work
+            for item in items
+            if item["is_kernel"]
         )
+        return tuple(found)
 
     def _compile_offline(self, trial: Trial) -> Trial:
         """Add what the candidate compiles to for a named target, where there is no GPU."""

@@ -184,7 +184,10 @@ class Worker:
         return {"copied": self._export(self._set_results[index], outputs)}
 
     def inspect(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
-        """Names of the GPU work of one call, kernels and copies, as a CUDA graph of it holds them."""
+        """The GPU work of one call as a CUDA graph of it holds it: kernels, copies and fills.
+
+        Of a kernel also its launch and what the driver knows of its code.
+        """
         from cuda.bindings import driver
 
         values = self._arguments(arguments)
@@ -198,18 +201,33 @@ class Worker:
                 raise RuntimeError(f"the driver could not describe the graph: {status}")
             return results[0] if len(results) == 1 else results
 
+        def attribute(function: Any, name: str) -> int:
+            wanted = getattr(driver.CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
+            return int(done(*driver.cuFuncGetAttribute(wanted, function)))
+
         handle = driver.CUgraph(graph.raw_cuda_graph())
         _, count = done(*driver.cuGraphGetNodes(handle))
         nodes, _ = done(*driver.cuGraphGetNodes(handle, count))
-        names = []
+        work = []
         for node in nodes[:count]:
             kind = done(*driver.cuGraphNodeGetType(node))
-            if kind == driver.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL:
-                parameters = done(*driver.cuGraphKernelNodeGetParams(node))
-                names.append(done(*driver.cuFuncGetName(parameters.func)).decode())
-            else:
-                names.append(kind.name)
-        return {"names": names}
+            if kind != driver.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL:
+                work.append({"name": kind.name, "is_kernel": False})
+                continue
+            launch = done(*driver.cuGraphKernelNodeGetParams(node))
+            work.append(
+                {
+                    "name": done(*driver.cuFuncGetName(launch.func)).decode(),
+                    "is_kernel": True,
+                    "grid": [launch.gridDimX, launch.gridDimY, launch.gridDimZ],
+                    "threads": launch.blockDimX * launch.blockDimY * launch.blockDimZ,
+                    "registers": attribute(launch.func, "NUM_REGS"),
+                    "shared_bytes": launch.sharedMemBytes
+                    + attribute(launch.func, "SHARED_SIZE_BYTES"),
+                    "local_bytes": attribute(launch.func, "LOCAL_SIZE_BYTES"),
+                }
+            )
+        return {"work": work}
 
     def profile(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
         """Names, launches and microseconds of the GPU kernels of one call, by torch's profiler."""
@@ -227,31 +245,6 @@ class Worker:
                 known[0] += 1
                 known[1] += float(event.self_device_time_total)
         return {"kernels": [[name, *figures] for name, figures in kernels.items()]}
-
-    def compiled(self) -> dict[str, Any]:
-        """Static facts of the Triton kernels that the implementation's calls have compiled."""
-        found: dict[int, Any] = {}
-        for value in vars(sys.modules["implementation"]).values():
-            function = value
-            # autotuners and heuristics wrap the compiled function, some several times
-            while hasattr(function, "fn") and not isinstance(function, triton.JITFunction):
-                function = function.fn
-            if isinstance(function, triton.JITFunction):
-                for kernels, *_ in function.device_caches.values():
-                    found |= {id(kernel): kernel for kernel in kernels.values()}
-        return {
-            "kernels": [
-                {
-                    "name": kernel.name,
-                    "num_warps": kernel.metadata.num_warps,
-                    "num_stages": getattr(kernel.metadata, "num_stages", None),
-                    "registers": kernel.n_regs,
-                    "spill_bytes": kernel.n_spills * 4 if kernel.n_spills is not None else None,
-                    "shared_bytes": kernel.metadata.shared,
-                }
-                for kernel in found.values()
-            ]
-        }
 
     def release(self) -> dict[str, Any]:
         """Let go of the graph, the sets and their results."""

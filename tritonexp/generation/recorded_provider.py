@@ -132,7 +132,14 @@ def samples(recorded_dir: Path, prompt: str) -> tuple[int, ...]:
 
 
 def write_recording(  # noqa: PLR0917  # a path and the five things that it keeps
-    path: Path, prompt: Prompt, response: str, date: str, model: str, sample: int, *, complete: bool = True
+    path: Path,
+    prompt: Prompt,
+    response: str,
+    date: str,
+    model: str,
+    sample: int,
+    *,
+    complete: bool = True,
 ) -> None:
     """Write a recording; raises RecordingError rather than replace one.
 

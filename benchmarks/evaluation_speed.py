@@ -1,0 +1,70 @@
+"""How long an evaluation takes from candidate to verdict, phase by phase, with warm fork servers.
+
+Repeat it on a machine with a CUDA GPU, from the project's root:
+
+    PYTHONPATH=. python benchmarks/evaluation_speed.py [operation] [evaluations]
+
+The candidate is the operation's house kernel; sizes=study, timing=device, the default expert and
+contenders. The first evaluation also measures the ceilings where they are not cached; what counts
+is the later ones. Compiled kernels are never kept between evaluations.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from tritonexp import config, operations
+from tritonexp.evaluation import Referee
+from tritonexp.records import Implementation, Mode, Provenance, Role
+from tritonexp.study import referee_arguments
+
+PHASES = ("starting the workers", "verifying", "timing", "looking at the kernels", "done")
+
+
+def main(name: str, evaluations: int) -> None:
+    """Print a line for each evaluation: seconds of each phase, and of the whole."""
+    operation = operations.load(name)
+    source = (operation.folder / "house.py").read_text()
+    candidate = Implementation(
+        name="candidate",
+        role=Role.CANDIDATE,
+        source=source,
+        entry_point=name,
+        provenance=Provenance(
+            origin="house", name=Path(__file__).name, version=None, licence=None, location=None
+        ),
+    )
+    begun: dict[str, float] = {}
+
+    def note(message: str) -> None:
+        phase = next((phase for phase in PHASES if message.startswith(phase)), None)
+        if phase is not None:
+            begun.setdefault(phase, time.perf_counter())
+
+    arguments = referee_arguments(config.compose([f"operation={name}"]), operation)
+    begin = time.perf_counter()
+    with Referee(**arguments, progress=note) as referee:
+        if referee.mode is not Mode.GPU:
+            sys.exit("this benchmark needs a CUDA GPU, and torch finds none here.")
+        referee.wait_ready()
+        print(f"{referee.gpu.name}; fork servers ready after {time.perf_counter() - begin:.2f} s")
+        for number in range(1, evaluations + 1):
+            begun.clear()
+            evaluation = referee.evaluate(candidate)
+            begun["done"] = time.perf_counter()
+            seconds = [
+                f"{phase} {begun[following] - begun[phase]:.2f} s"
+                for phase, following in zip(PHASES, PHASES[1:], strict=False)
+            ]
+            print(
+                f"{number}: {evaluation.status}, {len(evaluation.candidate.cases)} cases,"
+                f" {len(evaluation.trials)} implementations, {evaluation.duration_s:.2f} s:"
+                f" {'; '.join(seconds)}"
+            )
+
+
+if __name__ == "__main__":
+    main(
+        sys.argv[1] if len(sys.argv) > 1 else "softmax",
+        int(sys.argv[2]) if len(sys.argv) > 2 else 3,
+    )
