@@ -9,6 +9,7 @@ contenders. The first evaluation also measures the ceilings where they are not c
 is the later ones. Compiled kernels are never kept between evaluations.
 """
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -54,7 +55,7 @@ def main(name: str, evaluations: int) -> None:
             begun["done"] = time.perf_counter()
             seconds = [
                 f"{phase} {begun[following] - begun[phase]:.2f} s"
-                for phase, following in zip(PHASES, PHASES[1:], strict=False)
+                for phase, following in itertools.pairwise(PHASES)
             ]
             print(
                 f"{number}: {evaluation.status}, {len(evaluation.candidate.cases)} cases,"

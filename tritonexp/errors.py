@@ -14,7 +14,8 @@ TritonExpError
 │   └── ReferenceFailedError   the baseline, which everything is measured against, did not pass
 └── TrackingError         the MLflow store cannot be used
 
-Every message is one or two sentences: what was wrong, the value, what was allowed, and what to do next.
+Every message is one or two sentences: what was wrong, the value, what was allowed, and what to do
+next.
 """
 
 

@@ -35,6 +35,9 @@ from tritonexp.records import (
     Size,
 )
 
+# a pair of a size ladder: rows and columns
+LADDER_EXTENTS = 2
+
 KERNELS_DIR = Path(__file__).resolve().parent.parent / "kernels"
 
 ITEMSIZE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8, "int32": 4, "int64": 8}
@@ -88,7 +91,7 @@ class Spec:
     bytes_moved: Callable[[Size, int], int] | None = None
     # hidden sizes are no smaller along an axis: below it the problem itself is ill-conditioned
     min_hidden_extents: Mapping[str, int] = field(default_factory=dict)
-    # error <= max(baseline_factor x the baseline's own error, floor_ulp): see evaluation.correctness
+    # error <= max(baseline_factor x the baseline's own, floor_ulp): see evaluation.correctness
     baseline_factor: float = 4.0
     # a thread that adds 512 equal terms one after the other, as an honest float32 kernel of four
     # warps does on a row of 65,536 with many zeros, ends 54 ulp off; dtypes of 16 bits are held to
@@ -100,7 +103,7 @@ class Spec:
 
     def size(self, extents: tuple[int, ...]) -> Size:
         """A Size of this operation; a pair is taken for (rows, cols) of a ladder."""
-        if len(extents) == 2 and len(self.axes) != 2:
+        if len(extents) == LADDER_EXTENTS != len(self.axes):
             extents = self.from_ladder(*extents)
         if len(extents) != len(self.axes) or any(extent < 1 for extent in extents):
             raise ConfigError(
@@ -112,7 +115,8 @@ class Spec:
             if extent > self.max_extents[axis]:
                 raise ConfigError(
                     f"size {'x'.join(map(str, extents))} has {axis}={extent}, beyond the largest"
-                    f" that this operation must serve ({self.max_extents[axis]}); choose a smaller one."
+                    f" that this operation must serve ({self.max_extents[axis]}); choose a"
+                    " smaller one."
                 )
         return Size(axes=self.axes, extents=extents)
 
@@ -132,7 +136,7 @@ class Spec:
         return ITEMSIZE_BYTES[dtype] * sum(math.prod(self.shape_of(s, size)) for s in shapes)
 
     def floor_bytes(self, size: Size, dtype: str) -> int:
-        """The least bytes that a call must move: what it is given read once, its result written once."""
+        """The least bytes that a call must move: its arguments read once, its results written once."""
         if self.bytes_moved is not None:
             return self.bytes_moved(size, ITEMSIZE_BYTES[dtype])
         return self.call_bytes(size, dtype)
@@ -193,7 +197,7 @@ def names(kernels_dir: Path = KERNELS_DIR) -> tuple[str, ...]:
 
 
 def load(name: str, kernels_dir: Path = KERNELS_DIR) -> Operation:
-    """Load a folder; raises ConfigError for an unknown name, OperationError for a broken contract."""
+    """Load a folder; raises ConfigError for an unknown name, OperationError if it is broken."""
     folder = kernels_dir / name
     if not (folder / "spec.py").is_file():
         raise ConfigError(
@@ -203,19 +207,22 @@ def load(name: str, kernels_dir: Path = KERNELS_DIR) -> Operation:
     for file in ("baseline.py", "experts.py", "contenders.py", "house.py"):
         if not (folder / file).is_file():
             raise OperationError(
-                f"{folder / file} is missing; every operation has one (see tritonexp/operations.py)."
+                f"{folder / file} is missing; every operation has one (see"
+                " tritonexp/operations.py)."
             )
     spec = _attribute(_load_module(folder / "spec.py"), "SPEC", Spec)
     baseline_source = (folder / "baseline.py").read_text()
     function = getattr(_load_module(folder / "baseline.py"), name, None)
     if function is None:
         raise OperationError(
-            f"{folder / 'baseline.py'} defines no function {name!r}; the baseline carries the folder's name."
+            f"{folder / 'baseline.py'} defines no function {name!r}; the baseline carries"
+            " the folder's name."
         )
     wanted, told = list(inspect.signature(function).parameters), [a.name for a in spec.arguments]
     if wanted != told:
         raise OperationError(
-            f"{folder / 'spec.py'} lists the arguments {told}, but {name} takes {wanted}; make them agree."
+            f"{folder / 'spec.py'} lists the arguments {told}, but {name} takes {wanted};"
+            " make them agree."
         )
     experts, expert_modules = _adapters(folder / "experts.py", "EXPERTS", Role.EXPERT)
     contenders, _ = _adapters(folder / "contenders.py", "CONTENDERS", Role.CONTENDER)

@@ -13,10 +13,10 @@ class Provider(Protocol):
         """The short name that the user chose: sonnet, recorded, file."""
 
     def check(self) -> None:
-        """Raise a GenerationError now if completing is bound to fail, such as for want of a key."""
+        """Raise a GenerationError if completing is bound to fail, such as for want of a key."""
 
     def facts(self, prompt: str) -> MachineFacts | None:
-        """The machine facts that a prompt of that name must be rendered with; None: this machine's."""
+        """The facts that a prompt of that name must be rendered with; None: this machine's."""
 
     def complete(self, prompt: Prompt) -> Completion:
         """Answer a prompt; a refusal, a cut or an API error is a Completion with a failure."""

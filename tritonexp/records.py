@@ -538,7 +538,7 @@ def to_json(record: Any) -> str:
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
-    """Read a record of a kind back; raises pydantic.ValidationError (a ValueError) on anything else."""
+    """Read a record of a kind back; raises ValueError (pydantic's) on anything else."""
     # classes are hashable, whatever the type checker makes of a TypeVar
     record: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type]
     return record

@@ -46,7 +46,7 @@ SPEC = Spec(
         " compute in float32."
     ),
     max_extents={"rows": 1_048_576, "cols": 65_536},
-    # the variance of two or three values can be all cancellation: at 100,000 rows of two columns the
-    # float32 baseline itself was 734 ulp off on ordinary values, and 86,000 on large ones
+    # the variance of two or three values can be all cancellation: at 100,000 rows of two columns
+    # the float32 baseline itself was 734 ulp off on ordinary values, and 86,000 on large ones
     min_hidden_extents={"cols": 8},
 )

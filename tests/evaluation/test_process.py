@@ -262,7 +262,7 @@ def test_folder_is_gone_after_the_end(start, server):
     "text",
     [
         "os.write(1, b'\\xff' * 5000)\nos.write(2, b'{\"speedup\": 1000}\\n')",
-        "print('{\"nonce\": 1, \"status\": \"CORRECT\"}')",
+        'print(\'{"nonce": 1, "status": "CORRECT"}\')',
     ],
     ids=["bytes", "result-line"],
 )

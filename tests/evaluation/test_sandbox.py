@@ -42,7 +42,7 @@ def test_environment_holds_nothing_that_is_not_named(monkeypatch, tmp_path):
     assert found["CUDA_VISIBLE_DEVICES"] == "3"
     # what else there is was set for the worker, not taken from the parent
     taken = {name for name in found if os.environ.get(name) == found[name]}
-    assert taken <= {*sandbox.PASSED_ON, "OMP_NUM_THREADS"}
+    assert taken <= {*sandbox.PASSED_ON, "OMP_NUM_THREADS"}, taken
     assert found["HOME"] == found["TMPDIR"] == str(tmp_path)
 
 
@@ -78,7 +78,8 @@ def test_limits_are_set_and_cannot_be_raised(tmp_path):
         tmp_path,
     )
     found = {
-        name: (int(soft), int(hard)) for name, soft, hard in map(str.split, done.stdout.splitlines())
+        name: (int(soft), int(hard))
+        for name, soft, hard in map(str.split, done.stdout.splitlines())
     }
     wanted = {
         "CORE": 0,
@@ -117,9 +118,7 @@ def test_process_over_its_processor_time_is_ended(tmp_path):
         "sandbox.confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]))\n"
         "while True: pass\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], check=False, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, timeout=60)
     assert done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
@@ -129,7 +128,7 @@ def test_killing_the_group_takes_grandchildren_along():
         "import os, subprocess, sys, time\n"
         "os.setsid()\n"
         "child = subprocess.Popen([sys.executable, '-c', "
-        "'import subprocess, time; p = subprocess.Popen([\"sleep\", \"300\"]);"
+        '\'import subprocess, time; p = subprocess.Popen(["sleep", "300"]);'
         " print(p.pid, flush=True); time.sleep(300)'])\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(300)\n"

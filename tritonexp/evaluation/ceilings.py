@@ -6,7 +6,7 @@ Measured once per GPU and driver, and kept in the user's cache folder.
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import functools
 import hashlib
 import os
@@ -50,7 +50,7 @@ def ceilings_of(gpu: Gpu, dtypes: tuple[str, ...]) -> Ceilings:
         copy_gb_s=known.copy_gb_s if known else measure_copy_gb_s(),
         matmul_tflop_s=rates
         | {dtype: measure_matmul_tflop_s(dtype) for dtype in dtypes if dtype not in rates},
-        measured_on=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        measured_on=dt.datetime.now(dt.UTC).date().isoformat(),
     )
     _keep(path, measured)
     return measured

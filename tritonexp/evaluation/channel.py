@@ -1,4 +1,4 @@
-"""Framed JSON over a private socket: plain data in, plain data out, and nothing that runs on arrival.
+"""Framed JSON over a private socket: plain data in and out, and nothing that runs on arrival.
 
 A frame is a 4-byte big-endian length and that many bytes of JSON. Each request carries a fresh
 nonce that its answer must repeat, so a stray or early write cannot pass for an answer.

@@ -1,8 +1,8 @@
-"""Where an evaluation runs: the GPU as its driver describes it, and the versions of what matters."""
+"""Where an evaluation runs: the GPU as its driver describes it, and the versions that matter."""
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import platform
 from pathlib import Path
@@ -36,7 +36,7 @@ def find_gpu() -> Gpu | None:
 def describe(gpu: Gpu | None, sandbox: str) -> Environment:
     """The environment of an evaluation that starts now."""
     return Environment(
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         gpu=gpu,
         cpu=_cpu_name(),
         platform=platform.platform(),

@@ -1,7 +1,8 @@
 """A process with torch and triton imported and CUDA untouched, from which workers are forked.
 
 A worker forked from it is ready in a fraction of a second, where a fresh one imports for several.
-`ForkServer` is the referee's side; `python -m tritonexp.evaluation.forkserver FD CAPABILITY [MODULE ...]` is the server.
+`ForkServer` is the referee's side; the server is
+`python -m tritonexp.evaluation.forkserver FD CAPABILITY [MODULE ...]`.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class ForkServer:
         return int(self._control.answer(START_TIMEOUT_S)["process_id"])
 
     def reap(self, process_id: int, grace_s: float) -> int:
-        """The exit code of a worker, negative for a signal; killed if it is there after the grace."""
+        """The exit code of a worker, negative for a signal; killed if there after the grace."""
         self._control.ask("reap", process_id=process_id, grace_s=grace_s)
         return int(self._control.answer(START_TIMEOUT_S)["exit_code"])
 
@@ -140,17 +141,7 @@ def serve(control: Channel, compute_capability: str, preload: Sequence[str]) -> 
         from tritonexp.evaluation.warmup import warm_compiler
 
         warm_compiler(int(compute_capability))
-    for module in preload:
-        # a module that is missing is its own worker's failure, and told there
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
-    import torch
-
-    if torch.cuda.is_initialized():
-        raise EvaluationError(
-            f"importing {', '.join(preload)} initialised CUDA, so no worker can be forked after it;"
-            " leave that expert out with expert=none."
-        )
+    _import_all(preload)
     children: set[int] = set()
     try:
         while True:
@@ -174,6 +165,21 @@ def serve(control: Channel, compute_capability: str, preload: Sequence[str]) -> 
     except ChannelClosedError:
         for child in children:
             sandbox.kill_group(child)
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    """Import what workers will need; raises EvaluationError if that initialises CUDA."""
+    import torch
+
+    for module in modules:
+        # a module that is missing is its own worker's failure, and told there
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    if torch.cuda.is_initialized():
+        raise EvaluationError(
+            f"importing {', '.join(modules)} initialised CUDA, so no worker can be forked after it;"
+            " leave that expert out with expert=none."
+        )
 
 
 def _wait(process_id: int, grace_s: float) -> int:

@@ -102,7 +102,7 @@ def attach(handle: dict[str, Any], descriptor: int | None) -> torch.Tensor:
         for part in handle["parts"]
     ]
     torch.cuda.init()
-    storage = torch.UntypedStorage._new_shared_cuda(*parts)
+    storage = torch.UntypedStorage._new_shared_cuda(*parts)  # noqa: SLF001 - torch has no public way
     tensor = torch.empty(0, dtype=torch.uint8, device=f"cuda:{handle['parts'][0]}")
     # the handle opens the pool's whole allocation; the storage starts where the arena does
     return tensor.set_(storage, 0, (handle["size_bytes"],))

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -102,7 +102,7 @@ class Referee:
             standing_server(capability, _modules_of(self._references)) if self.gpu else self._server
         )
 
-    def __enter__(self) -> Referee:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -179,11 +179,7 @@ class Referee:
                 timings = self._time(subjects)
             if self.mode is Mode.GPU and judged.failure is None:
                 self._progress("looking at the kernels")
-                work = {
-                    subject.name: [(size, self._inspect(subject, size)) for size in self.sizes]
-                    for subject in subjects
-                    if subject.failure is None
-                }
+                work = self._inspect([item for item in subjects if item.failure is None])
                 kernels = self._kernel_shares(judged, work[judged.name][-1][1], self.sizes[-1])
                 launched = {name: self._launches(found) for name, found in work.items()}
             trials = [
@@ -293,18 +289,33 @@ class Referee:
             arena.wipe()
         return arenas[:count]
 
-    def _inspect(self, subject: Subject, size: Size) -> list[dict[str, Any]]:
-        """The GPU work of one call at a size; empty where it cannot be had, as without capture."""
+    def _inspect(
+        self, subjects: Sequence[Subject]
+    ) -> dict[str, list[tuple[Size, list[dict[str, Any]]]]]:
+        """The GPU work of one call of each subject at each size.
+
+        Empty where it cannot be had, as without capture: these figures explain a verdict and are
+        no part of it, so what is absent is shown as "-".
+        """
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        layout = lay_out(spec, size, dtype, 1)
-        layout.write(subject.worker.arena, 0, self._drawer(size, dtype)())
-        torch.cuda.synchronize()
-        try:
-            answer = subject.worker.call("inspect", self.timeout_s, arguments=layout.sets[0])
-        except WorkerFailedError:
-            # these figures explain a verdict and are no part of it: absent, they are shown as "-"
-            return []
-        return list(answer["work"])
+        found: dict[str, list[tuple[Size, list[dict[str, Any]]]]] = {
+            subject.name: [] for subject in subjects
+        }
+        for size in self.sizes:
+            layout = lay_out(spec, size, dtype, 1)
+            values = self._drawer(size, dtype)()
+            for subject in subjects:
+                layout.write(subject.worker.arena, 0, values)
+            torch.cuda.synchronize()
+            for subject in subjects:
+                subject.worker.ask("inspect", arguments=layout.sets[0])
+            for subject in subjects:
+                try:
+                    work = list(subject.worker.answer(self.timeout_s)["work"])
+                except WorkerFailedError:
+                    work = []
+                found[subject.name].append((size, work))
+        return found
 
     def _kernel_shares(
         self, judged: Subject, work: Sequence[dict[str, Any]], size: Size

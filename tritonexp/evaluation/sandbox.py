@@ -47,7 +47,7 @@ def environment(home: Path, *, interpret: bool) -> dict[str, str]:
         "HOME": str(home),
         "TMPDIR": str(home),
         "PYTHONUNBUFFERED": "1",
-        # asks the driver's monitor instead of CUDA: a process that initialised CUDA cannot be forked
+        # asks the driver's monitor instead of CUDA, which must not be initialised before a fork
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": str(min(4, os.cpu_count() or 1)),
@@ -82,8 +82,8 @@ def confine(folder: Path, cache: Path) -> None:
         (resource.RLIMIT_CPU, MAX_CPU_S),
     ):
         hard = resource.getrlimit(kind)[1]
-        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (limit, limit))
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (allowed, allowed))
 
 
 def kill_group(process_id: int) -> None:

@@ -30,22 +30,18 @@ def check_source(source: str, entry_point: str, arguments: list[str]) -> tuple[S
     }
     if not found and entry_point not in assigned:
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-        return (
-            Status.MISSING_ENTRY_POINT,
-            f"no function {entry_point!r} at the top level; there are"
-            f" {', '.join(defined) if defined else 'none'}",
-        )
+        there = ", ".join(defined) if defined else "none"
+        reason = f"no function {entry_point!r} at the top level; there are {there}"
+        return Status.MISSING_ENTRY_POINT, reason
     if found:
         wanted = len(arguments)
         spec = found[-1].args
         positional = [*spec.posonlyargs, *spec.args]
         required = len(positional) - len(spec.defaults)
         if spec.vararg is None and not required <= wanted <= len(positional):
-            return (
-                Status.MISSING_ENTRY_POINT,
-                f"{entry_point} takes ({', '.join(item.arg for item in positional)}),"
-                f" not ({', '.join(arguments)})",
-            )
+            takes = ", ".join(item.arg for item in positional)
+            reason = f"{entry_point} takes ({takes}), not ({', '.join(arguments)})"
+            return Status.MISSING_ENTRY_POINT, reason
     return None
 
 
@@ -55,7 +51,7 @@ def triton_kernels(source: str) -> frozenset[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and any(map(_is_jit, node.decorator_list)):
             names.add(node.name)
-        # kernel = triton.jit(function)
+        # made without a decorator
         if isinstance(node, ast.Call) and _is_jit(node.func):
             names.update(item.id for item in node.args if isinstance(item, ast.Name))
     return frozenset(names)

@@ -107,62 +107,64 @@ class Verifier:
         self._own_kernels = triton_kernels(self._candidate.worker.implementation.source)
 
     def run(self, cases: Sequence[Case], timed_sizes: Sequence[Size]) -> None:
-        """Verify all: the candidate's untimed cases side by side, then all subjects' timed ones."""
+        """Verify all; compiling takes the longest, so as much as can be is run side by side.
+
+        In each round the candidate's scouts take an untimed case each, and the first worker of
+        every subject takes a timed one; where nothing is timed, the candidate's first worker is
+        a scout too.
+        """
         labels = {size.label for size in timed_sizes}
         timed = [case for case in cases if case.size.label in labels]
         untimed = [case for case in cases if case.size.label not in labels]
-        lanes = len(self._candidate.workers)
-        for start in range(0, len(untimed), lanes):
-            if self._candidate.done:
-                return
-            self._tell(start + 1, len(cases), untimed[start])
-            self._side_by_side(untimed[start : start + lanes], is_first=start == 0)
-        for number, case in enumerate(timed):
-            if self._candidate.done:
-                return
-            self._tell(len(untimed) + number + 1, len(cases), case)
-            self._together(case, is_first=number == 0)
+        scouts = self._candidate.scouts if timed else []
+        scouts = scouts or self._candidate.workers
+        number = 0
+        while (timed or untimed) and not self._candidate.done:
+            case = timed[0] if timed else untimed[0]
+            self._progress(
+                f"verifying, case {number + 1} of {len(cases)}: {case.size.label} {case.dtype}"
+            )
+            # the first worker of all can only do one thing at a time
+            together = timed[:1] if self._candidate.scouts or not untimed else []
+            apart = untimed[: len(scouts)]
+            self._round(apart, scouts, together, is_first=number == 0)
+            number += len(apart) + len(together)
+            timed, untimed = timed[len(together) :], untimed[len(apart) :]
 
-    def _tell(self, number: int, count: int, case: Case) -> None:
-        self._progress(f"verifying, case {number} of {count}: {case.size.label} {case.dtype}")
-
-    def _side_by_side(self, cases: Sequence[Case], *, is_first: bool) -> None:
-        """One case in each of the candidate's workers, all at once."""
-        candidate = self._candidate
-        prepared = [self._prepare(case) for case in cases]
-        running = list(zip(prepared, candidate.workers, strict=False))
-        for item, worker in running:
-            self._write(item, worker)
-        self._settle()
-        begin = time.perf_counter()
-        for item, worker in running:
-            self._ask(item, worker)
-        for item in prepared:
-            self._run_baseline(item)
-        for item, worker in running:
-            self._conclude(item, candidate, worker, begin)
-        if is_first:
-            self._repeat(prepared[0], [(candidate, candidate.worker)])
-
-    def _together(self, case: Case, *, is_first: bool) -> None:
-        """One case in the first worker of every subject, all at once."""
-        item = self._prepare(case)
+    def _round(
+        self,
+        apart: Sequence[Case],
+        scouts: Sequence[WorkerProcess],
+        together: Sequence[Case],
+        *,
+        is_first: bool,
+    ) -> None:
+        """One case for each of some scouts, and for the first worker of every subject, at once."""
         running = [
-            (subject, subject.worker)
-            for subject in self.subjects
-            if subject is not self._baseline and not subject.done
+            (self._prepare(case), self._candidate, scout)
+            for case, scout in zip(apart, scouts, strict=False)
         ]
-        for _, worker in running:
+        for case in together:
+            item = self._prepare(case)
+            running += [
+                (item, subject, subject.worker)
+                for subject in self.subjects
+                if subject is not self._baseline and not subject.done
+            ]
+        for item, _, worker in running:
             self._write(item, worker)
         self._settle()
         begin = time.perf_counter()
-        for _, worker in running:
+        for item, _, worker in running:
             self._ask(item, worker)
-        self._run_baseline(item)
-        for subject, worker in running:
+        # while they compile
+        for item in {id(item): item for item, _, _ in running}.values():
+            self._run_baseline(item)
+        for item, subject, worker in running:
             self._conclude(item, subject, worker, begin)
         if is_first:
-            self._repeat(item, running)
+            for item, subject, worker in running:
+                self._repeat(item, subject, worker)
 
     def _prepare(self, case: Case) -> Prepared:
         spec = self.operation.spec
@@ -276,32 +278,28 @@ class Verifier:
             item.case,
         )
 
-    def _repeat(self, item: Prepared, running: Sequence[tuple[Subject, WorkerProcess]]) -> None:
+    def _repeat(self, item: Prepared, subject: Subject, worker: WorkerProcess) -> None:
         """Run the same input once more: the bits must be the same."""
-        if not self.operation.spec.deterministic:
+        if not self.operation.spec.deterministic or subject.failure is not None:
             return
-        for subject, worker in running:
-            if subject.failure is not None:
-                continue
-            before = [tensor.clone() for tensor in item.layout.results(worker.arena)]
-            self._write(item, worker)
-            self._settle()
-            self._ask(item, worker)
-            try:
-                worker.answer(self.timeout_s)
-            except WorkerFailedError as failure:
-                subject.fail(
-                    WorkerFailedError(failure.status, _at(item.case, failure.reason), failure.log)
+        before = [tensor.clone() for tensor in item.layout.results(worker.arena)]
+        self._write(item, worker)
+        self._settle()
+        self._ask(item, worker)
+        try:
+            worker.answer(self.timeout_s)
+        except WorkerFailedError as failure:
+            subject.fail(
+                WorkerFailedError(failure.status, _at(item.case, failure.reason), failure.log)
+            )
+            return
+        if not all(map(same_bits, before, item.layout.results(worker.arena))):
+            subject.fail(
+                WorkerFailedError(
+                    Status.NONDETERMINISTIC,
+                    _at(item.case, "the same input gave different bits in two calls"),
                 )
-                continue
-            after = item.layout.results(worker.arena)
-            if not all(map(same_bits, before, after)):
-                subject.fail(
-                    WorkerFailedError(
-                        Status.NONDETERMINISTIC,
-                        _at(item.case, "the same input gave different bits in two calls"),
-                    )
-                )
+            )
 
 
 def results_judge(

@@ -131,7 +131,7 @@ def samples(recorded_dir: Path, prompt: str) -> tuple[int, ...]:
     return tuple(sorted(n for n in numbers if recording_path(recorded_dir, prompt, n).is_file()))
 
 
-def write_recording(  # noqa: PLR0917  # a path and the five things that it keeps
+def write_recording(  # a path and the five things that it keeps
     path: Path,
     prompt: Prompt,
     response: str,

@@ -20,7 +20,7 @@ def strategy_names() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in modules if not m.name.startswith("_")))
 
 
-def run(  # noqa: PLR0917  # the five parties of every strategy, and which one
+def run(  # the five parties of every strategy, and which one
     strategy: str,
     prompt: Prompt,
     provider: Provider,

@@ -8,7 +8,7 @@ from tritonexp.records import Attempt, OperationBrief, Prompt
 from tritonexp.strategies._attempt import judge
 
 
-def run(  # noqa: PLR0917  # the five parties of every strategy, and n
+def run(  # the five parties of every strategy, and n
     prompt: Prompt,
     provider: Provider,
     evaluator: Evaluator,

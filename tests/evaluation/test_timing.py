@@ -1,0 +1,380 @@
+"""Rounds in turns, on fake workers that keep real time and really compute.
+
+A fake lives in this process: it reads its arguments from its arena, computes softmax, and spins for
+as long as a call is to last. What CUDA adds (graphs, events) is covered by the tests marked gpu.
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+import torch
+from candidates import RIGHT, candidate
+
+from tritonexp import operations
+from tritonexp.evaluation import timing
+from tritonexp.evaluation.inputs import make_arguments
+from tritonexp.evaluation.layout import lay_out
+from tritonexp.evaluation.memory import Arena
+from tritonexp.evaluation.process import WorkerFailedError
+from tritonexp.evaluation.verification import results_judge
+from tritonexp.records import Case, Clock, Gpu, Status, TimingProtocol
+
+OPERATION = operations.load("softmax")
+SPEC = OPERATION.spec
+SIZE = SPEC.size((8, 64))
+SETS = 3
+GPU = Gpu(
+    name="fake",
+    uuid="0",
+    compute_capability="9.0",
+    sm_count=1,
+    memory_bytes=1 << 30,
+    # so small that SETS sets of SIZE are four times it
+    l2_bytes=SETS * SPEC.call_bytes(SIZE, "float32") // 4,
+    shared_memory_per_block_bytes=1 << 16,
+    driver=None,
+)
+PROTOCOL = TimingProtocol(
+    name="device",
+    clock=Clock.GRAPH,
+    rounds=6,
+    window_us=2000.0,
+    host_calls=3,
+    cold_factor=4.0,
+    margin=0.01,
+    max_clock_disagreement=0.05,
+    max_fraction_of_ceiling=1.0526,
+)
+
+
+class FakeWorker:
+    """Answers as a worker does; `call_us` is how long a call takes, `claimed` the part it admits."""
+
+    def __init__(self, name, call_us=100.0, claimed=1.0):
+        self.implementation = dataclasses.replace(candidate(RIGHT), name=name)
+        self.arena = Arena(lay_out(SPEC, SIZE, "float32", SETS + 1).size_bytes, "cpu")
+        self.alive = True
+        self.call_us = call_us
+        self.claimed = claimed
+        self.commands = []
+        self.journal = []
+        self._asked = None
+        self._sets = []
+        self._passes = 1
+
+    def ask(self, command, **fields):
+        self._asked = (command, fields)
+
+    def answer(self, timeout_s):
+        command, fields = self._asked
+        return self.call(command, timeout_s, **fields)
+
+    def call(self, command, timeout_s, **fields):
+        self.commands.append(command)
+        self.journal.append((self.implementation.name, command, fields.get("count")))
+        return getattr(self, command)(**fields)
+
+    def capture(self, sets, passes):
+        self._sets, self._passes = sets, passes
+        return {"calls": passes * len(sets)}
+
+    def prepare_events(self, sets, flush_bytes):
+        self._sets, self._passes = sets, 1
+        return {}
+
+    def replay(self, count, poison):
+        return {"elapsed_us": self._spin(count * self._passes * len(self._sets)) * self.claimed}
+
+    def time_events(self, count):
+        return {"elapsed_us": self._spin(count) * self.claimed}
+
+    def time_burst(self, count):
+        return {"elapsed_us": self._spin(count)}
+
+    def time_host(self, count):
+        return {"times_us": [self._spin(1) for _ in range(count)]}
+
+    def export(self, index, outputs):
+        target = self.arena.view(outputs[0]["offset"], outputs[0]["shape"], outputs[0]["dtype"])
+        target.copy_(self.results[index])
+        return {"copied": True}
+
+    def release(self):
+        return {}
+
+    def compute(self):
+        """The results of every set, as a replay leaves them."""
+        return [
+            self.arena.view(item["offset"], item["shape"], item["dtype"]).softmax(dim=1)
+            for (item,) in self._sets
+        ]
+
+    def _spin(self, calls):
+        begin = time.perf_counter()
+        self.results = self.compute()
+        until = begin + calls * self.call_us / 1e6
+        while time.perf_counter() < until:
+            pass
+        return (time.perf_counter() - begin) * 1e6
+
+
+class Idle(FakeWorker):
+    """Computes when it is captured, and never again."""
+
+    def capture(self, sets, passes):
+        answer = super().capture(sets, passes)
+        self.first = super().compute()
+        return answer
+
+    def compute(self):
+        return self.first
+
+
+class Failing(FakeWorker):
+    """Fails a command after having done it a number of times."""
+
+    def __init__(self, name, command, after, status=Status.CRASHED, *, alive=True):
+        super().__init__(name)
+        self.failing, self.after, self.status, self.stays = command, after, status, alive
+
+    def call(self, command, timeout_s, **fields):
+        if command == self.failing and self.commands.count(command) >= self.after:
+            self.alive = self.stays
+            self.commands.append(command)
+            raise WorkerFailedError(self.status, f"{command} failed")
+        return super().call(command, timeout_s, **fields)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_to_wait_for(monkeypatch):
+    # the arenas here lie in the CPU's memory: a write is there when it returns
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+
+
+@pytest.fixture
+def take_turns():
+    """Times fake workers; closes their arenas at the end."""
+    seen = []
+
+    def timed(*workers, protocol=PROTOCOL, judge=None):
+        seen.extend(workers)
+        for worker in workers:
+            worker.journal = workers[0].journal
+        seeds = iter(range(1_000_000))
+
+        def draw():
+            case = Case(size=SIZE, dtype="float32", distribution="normal", seed=next(seeds))
+            return make_arguments(SPEC, case, "cpu")
+
+        judge = judge or results_judge(OPERATION, "float32", SIZE)
+        return timing.time_in_turns(
+            SPEC, SIZE, "float32", workers, protocol, GPU, draw, judge, 10.0
+        )
+
+    yield timed
+    for worker in seen:
+        worker.arena.close()
+
+
+def test_each_lane_has_every_round_and_its_own_time(take_turns):
+    """Times per call are those of the workers, whatever the count of calls was."""
+    lanes = take_turns(FakeWorker("quick", 100), FakeWorker("slow", 300))
+    assert [lane.failure for lane in lanes] == [None, None]
+    quick, slow = lanes
+    assert len(quick.rounds_us) == len(slow.rounds_us) == PROTOCOL.rounds
+    assert quick.median_us == pytest.approx(100, rel=0.2)
+    assert slow.median_us == pytest.approx(300, rel=0.2)
+    assert quick.referee_us == pytest.approx(quick.median_us, rel=0.2)
+    assert slow.host_us == pytest.approx(300, rel=0.2)
+
+
+def rounds_in(journal, names):
+    """The replays of the rounds, cut into groups of one per lane; preparations are left out."""
+    played = [name for name, command, _ in journal if command == "replay"]
+    # at the end each lane's clock is checked with two replays or more, one lane after the other
+    first = next(i for i, (_, command, _) in enumerate(journal) if command == "time_host")
+    before = [name for name, command, _ in journal[:first] if command == "replay"]
+    assert len(played) >= len(before)
+    prepared = len(before) - 2 - PROTOCOL_OF_TURNS.rounds * len(names)
+    groups = before[prepared:-2]
+    return [groups[i : i + len(names)] for i in range(0, len(groups), len(names))]
+
+
+PROTOCOL_OF_TURNS = dataclasses.replace(PROTOCOL, rounds=24, window_us=200.0)
+
+
+def test_lanes_take_turns_in_shuffled_order(take_turns):
+    """Each round has every lane once, and the order changes between rounds."""
+    names = ["a", "b", "c"]
+    # a clock that needs one try only, so that the rounds can be told from its checks
+    protocol = dataclasses.replace(PROTOCOL_OF_TURNS, max_clock_disagreement=1e9)
+    lanes = take_turns(*(FakeWorker(name, 50) for name in names), protocol=protocol)
+    rounds = rounds_in(lanes[0].worker.journal, names)
+    assert len(rounds) == protocol.rounds
+    assert all(sorted(group) == names for group in rounds)
+    assert len({tuple(group) for group in rounds}) > 1
+
+
+def test_counts_of_replays_cannot_be_foreseen(take_turns):
+    """The counts of the rounds vary, so none tells a round from a check."""
+    protocol = dataclasses.replace(PROTOCOL, window_us=6000.0)
+    (lane,) = take_turns(FakeWorker("a", 100), protocol=protocol)
+    counts = [count for _, command, count in lane.worker.journal if command == "replay"]
+    assert len(set(counts)) > 3
+
+
+def test_failing_lane_drops_out_and_the_others_finish(take_turns):
+    """A crash in a round is that lane's; it is asked for nothing more."""
+    lanes = take_turns(
+        FakeWorker("a"), Failing("broken", "replay", 5, alive=False), FakeWorker("b")
+    )
+    a, broken, b = lanes
+    assert (a.failure, b.failure) == (None, None)
+    assert len(a.rounds_us) == len(b.rounds_us) == PROTOCOL.rounds
+    assert broken.failure.status is Status.CRASHED
+    assert len(broken.rounds_us) < PROTOCOL.rounds
+    assert broken.worker.commands.count("replay") == 6
+    assert broken.worker.commands[-1] == "replay"
+
+
+@pytest.mark.parametrize("claimed", [0.5, 0.9, 2.0])
+def test_worker_whose_clock_lies_is_a_mismatch(take_turns, claimed):
+    """The referee's own clock gives a false one away, and leaves the honest lane alone."""
+    liar, honest = take_turns(FakeWorker("liar", 100, claimed), FakeWorker("honest", 100))
+    assert liar.failure.status is Status.CLOCK_MISMATCH
+    assert "disagree" in liar.failure.reason
+    assert liar.referee_us == pytest.approx(100, rel=0.2)
+    assert honest.failure is None
+
+
+def test_results_of_earlier_values_are_stale(take_turns):
+    """A lane that does nothing when timed has the wrong results on fresh values."""
+    idle, honest = take_turns(Idle("idle"), FakeWorker("honest"))
+    assert idle.failure.status is Status.STALE_RESULT
+    assert "float64 gives" in idle.failure.reason
+    assert honest.failure is None
+
+
+def test_result_that_cannot_be_read_is_stale(take_turns):
+    """A timed call that leaves no result of the right form is no timed call."""
+
+    class Empty(FakeWorker):
+        def export(self, index, outputs):
+            return {"copied": False}
+
+    (lane,) = take_turns(Empty("empty"))
+    assert lane.failure.status is Status.STALE_RESULT
+    assert SIZE.label in lane.failure.reason
+
+
+def test_values_of_a_verified_round_are_gone_before_its_results_are_asked_for(take_turns):
+    """Who computes only when its results are read finds other values than it was timed on."""
+
+    class Late(FakeWorker):
+        def export(self, index, outputs):
+            self.results = self.compute()
+            return super().export(index, outputs)
+
+    (lane,) = take_turns(Late("late"))
+    assert lane.failure.status is Status.STALE_RESULT
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "fast", None, True, [1]])
+def test_time_that_is_none_is_tampering(take_turns, value):
+    """What a worker claims as a time is a positive number, or it is not believed at all."""
+
+    class Odd(FakeWorker):
+        def replay(self, count, poison):
+            super().replay(count, poison)
+            return {"elapsed_us": value}
+
+    odd, honest = take_turns(Odd("odd"), FakeWorker("honest"))
+    assert odd.failure.status in (Status.TAMPERING, Status.CLOCK_MISMATCH)
+    assert honest.failure is None
+
+
+@pytest.mark.parametrize("answer", [{}, {"times_us": None}, {"times_us": ["x"]}, {"times_us": []}])
+def test_odd_host_times_are_tampering(take_turns, answer):
+    """Host times are checked like the others."""
+
+    class Odd(FakeWorker):
+        def time_host(self, count):
+            return answer
+
+    (lane,) = take_turns(Odd("odd"))
+    assert lane.failure.status is Status.TAMPERING
+
+
+@pytest.mark.parametrize("answer", [{}, {"calls": None}, {"calls": 0}, {"calls": 10**9}])
+def test_odd_number_of_captured_calls_is_tampering(take_turns, answer):
+    """How many calls a graph holds is known to the referee: a claim of more would divide the time."""
+
+    class Odd(FakeWorker):
+        def capture(self, sets, passes):
+            super().capture(sets, passes)
+            return answer
+
+    odd, honest = take_turns(Odd("odd"), FakeWorker("honest"))
+    assert odd.failure.status is Status.TAMPERING
+    assert honest.failure is None
+
+
+def test_what_cannot_be_captured_is_told_by_name(take_turns):
+    """All are then to be timed by events, and it is said because of whom."""
+    with pytest.raises(timing.CannotCaptureError, match="sync: capture failed") as caught:
+        take_turns(FakeWorker("a"), Failing("sync", "capture", 0, Status.RUNTIME_ERROR))
+    assert len(caught.value.failures) == 1
+
+
+def test_crash_in_the_capture_is_a_failure_of_its_lane(take_turns):
+    """Only an error that the worker survives says that a capture is not possible."""
+    broken, honest = take_turns(
+        Failing("broken", "capture", 0, Status.CRASHED, alive=False), FakeWorker("honest")
+    )
+    assert broken.failure.status is Status.CRASHED
+    assert honest.failure is None
+
+
+def test_events_time_whole_rotations_and_mark_the_clock(take_turns):
+    """By events each of the sets is called equally often, and no graph is asked for."""
+    protocol = dataclasses.replace(PROTOCOL, clock=Clock.EVENTS)
+    sets = timing.set_count(SPEC, SIZE, "float32", protocol, GPU)
+    worker = FakeWorker("a", 50)
+    worker.arena.close()
+    worker.arena = Arena(lay_out(SPEC, SIZE, "float32", sets).size_bytes, "cpu")
+    (lane,) = take_turns(worker, protocol=protocol)
+    assert lane.failure is None
+    assert lane.clock is Clock.EVENTS
+    assert lane.median_us == pytest.approx(50, rel=0.3)
+    assert "capture" not in worker.commands
+    counts = [count for _, command, count in worker.journal if command == "time_events"]
+    assert all(count % sets == 0 for count in counts)
+
+
+@pytest.mark.parametrize(
+    ("clock", "cold_factor", "expected"),
+    [(Clock.HOST, 4.0, 1), (Clock.EVENTS, 4.0, timing.EVENT_SETS), (Clock.GRAPH, 4.0, SETS)],
+)
+def test_number_of_sets_follows_the_clock(clock, cold_factor, expected):
+    """A graph rotates through several times the L2; the host's clock has one warm set."""
+    protocol = dataclasses.replace(PROTOCOL, clock=clock, cold_factor=cold_factor)
+    assert timing.set_count(SPEC, SIZE, "float32", protocol, GPU) == expected
+
+
+def test_number_of_sets_has_bounds():
+    """There are always two sets to alternate, and never more than can be captured quickly."""
+    count = lambda l2, size: timing.set_count(  # noqa: E731
+        SPEC, SPEC.size(size), "float32", PROTOCOL, dataclasses.replace(GPU, l2_bytes=l2)
+    )
+    assert count(1 << 20, (4096, 4096)) == 2
+    assert count(50 << 20, (1, 1)) == timing.MAX_SETS
+    cold = count(50 << 20, (1024, 1024)) * SPEC.call_bytes(SPEC.size((1024, 1024)), "float32")
+    assert cold >= 4 * (50 << 20)
+
+
+def test_median_is_of_the_rounds():
+    """A round that went wrong does not move the figure."""
+    lane = timing.Lane(worker=None, clock=Clock.GRAPH, rounds_us=[1.0, 1.0, 2.0, 50.0, 1.5])
+    assert lane.median_us == np.median([1.0, 1.0, 2.0, 50.0, 1.5]) == 1.5
