@@ -136,7 +136,7 @@ class Spec:
         return ITEMSIZE_BYTES[dtype] * sum(math.prod(self.shape_of(s, size)) for s in shapes)
 
     def floor_bytes(self, size: Size, dtype: str) -> int:
-        """The least bytes that a call must move: its arguments read once, its results written once."""
+        """The least bytes of a call: its arguments read once, its results written once."""
         if self.bytes_moved is not None:
             return self.bytes_moved(size, ITEMSIZE_BYTES[dtype])
         return self.call_bytes(size, dtype)
