@@ -118,7 +118,7 @@ def test_worker_holds_no_descriptor_of_another(start, server, arena):
     memory = {number for _, name, number in beyond if name.startswith("/memfd:")}
     assert len(sockets) == 1, names
     assert memory == {os.fstat(arena.descriptor).st_ino}, names
-    assert len([item for item in beyond if item[1].startswith(("/tmp", str(server.folder)))]) == 0
+    assert not [name for _, name, _ in beyond if name.startswith(str(server.folder))], names
     assert names[0][1] == "/dev/null"
     before.close()
     other.close()
@@ -143,7 +143,7 @@ def test_worker_holds_no_descriptor_of_another(start, server, arena):
     ids=["raise", "divide", "exit", "interrupt", "recursion", "cuda-memory", "memory", "shared"],
 )
 def test_exceptions_become_statuses_with_one_line_and_a_traceback(start, text, status, told):
-    """The reason is the exception's first line; the log is the traceback in the candidate's file."""
+    """The reason is the exception's first line; the log is the traceback in its file."""
     worker = start(body(text))
     failure = failure_of(worker)
     assert failure.status is status

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import math
 import os
 import secrets
 import time
@@ -180,7 +181,13 @@ class Referee:
             if self.mode is Mode.GPU and judged.failure is None:
                 self._progress("looking at the kernels")
                 work = self._inspect([item for item in subjects if item.failure is None])
-                kernels = self._kernel_shares(judged, work[judged.name][-1][1], self.sizes[-1])
+                shares = [
+                    (size, self._kernel_shares(judged, size, items))
+                    for size, items in work[judged.name]
+                    if judged.worker.alive
+                ]
+                # all sizes count, and the largest is shown
+                kernels = max(shares, key=lambda pair: math.prod(pair[0].extents))[1]
                 launched = {name: self._launches(found) for name, found in work.items()}
             trials = [
                 _trial(
@@ -318,12 +325,12 @@ class Referee:
         return found
 
     def _kernel_shares(
-        self, judged: Subject, work: Sequence[dict[str, Any]], size: Size
+        self, judged: Subject, size: Size, work: Sequence[dict[str, Any]]
     ) -> tuple[KernelShare, ...]:
-        """Whose kernels a call runs; fails a candidate that others work for.
+        """Whose kernels a call runs at a size; fails a candidate that others work for.
 
-        `work` is what a graph of the call holds at that size; where it tells of more than the
-        candidate's own kernels, or of nothing, the profiler measures the shares.
+        `work` is what a graph of the call holds; where it tells of more than the candidate's own
+        kernels, or of nothing, the profiler measures the shares.
         """
         own = source_checks.triton_kernels(judged.worker.implementation.source)
         names = Counter(str(item["name"]) for item in work)
@@ -335,6 +342,8 @@ class Referee:
                 for name, count in sorted(names.items())
             )
         layout = lay_out(self.operation.spec, size, self.operation.spec.timed_dtype, 1)
+        layout.write(judged.worker.arena, 0, self._drawer(size, self.operation.spec.timed_dtype)())
+        torch.cuda.synchronize()
         try:
             found = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
         except WorkerFailedError as failure:

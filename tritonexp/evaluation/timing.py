@@ -36,6 +36,8 @@ CLOCK_SPAN_US = 6_000.0
 # a graph shorter than this would show the gap between two replays
 GRAPH_US = 400.0
 MAX_PASSES = 16
+# whatever a worker says of its times, it is not asked for more at once
+MAX_COUNT = 10_000
 
 
 @dataclass
@@ -185,7 +187,8 @@ def _choose_count(lane: Lane, layout: Layout, protocol: TimingProtocol, timeout_
         per_call_us = _number(lane, answer, "elapsed_us") / lane.count
         sets = len(layout.sets)
         # a multiple of the sets, so that each holds results of the last round
-        lane.count = sets * max(1, round(protocol.window_us / per_call_us / sets))
+        wanted = sets * max(1, round(protocol.window_us / per_call_us / sets))
+        lane.count = min(MAX_COUNT, wanted)
         return
     once_us = _replayed(lane, 2, timeout_s)
     passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
@@ -194,7 +197,7 @@ def _choose_count(lane: Lane, layout: Layout, protocol: TimingProtocol, timeout_
             "calls"
         ]
         once_us = _replayed(lane, 2, timeout_s)
-    lane.count = max(1, round(protocol.window_us / once_us))
+    lane.count = min(MAX_COUNT, max(1, round(protocol.window_us / once_us)))
 
 
 def _replayed(lane: Lane, count: int, timeout_s: float) -> float:
@@ -269,7 +272,8 @@ def _check_clock(
     for attempt in range(CLOCK_TRIES):
         span_us = CLOCK_SPAN_US * 2**attempt
         few = _jittered(lane.count, generator)
-        more = max(1, math.ceil(span_us / once_us * generator.uniform(1, 1.3)))
+        wanted = math.ceil(span_us / once_us * generator.uniform(1, 1.3))
+        more = min(MAX_COUNT, max(1, wanted))
         by_referee_us, by_worker_us = [], []
         for count in (few, few + more):
             begin = time.perf_counter()

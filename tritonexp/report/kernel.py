@@ -276,7 +276,7 @@ def code_comparison(record: StudyRecord, shown: view.Timed | None, facts: CodeFa
     blocks.append(
         "The expert's source stays in its package and is not copied here."
         if expert is not None
-        else "There is no expert's source to compare with."
+        else "No expert took part, so there is no expert's source to compare with."
     )
     blocks += ["The candidate, word for word:", words.fenced(source, "python")]
     return "\n\n".join(blocks)

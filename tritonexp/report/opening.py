@@ -5,7 +5,7 @@ Does not cover times and speed-ups: see speed.
 
 from __future__ import annotations
 
-from tritonexp.records import Provenance, Status, StudyRecord, Trial
+from tritonexp.records import Mode, Provenance, Status, StudyRecord, Trial
 from tritonexp.report import view, words
 
 MOST_LOG_LINES = 40
@@ -150,8 +150,15 @@ def method(record: StudyRecord, shown: view.Timed | None) -> str:
         expert = evaluation.expert
         if expert is None:
             lines += [
-                "**Two-way comparison**: no human expert's kernel took part for this operation,"
-                " so the candidate is compared with the baseline"
+                (
+                    "**Two-way comparison**: no human expert's kernel took part"
+                    + (
+                        ", since without a GPU nothing is timed"
+                        if evaluation.mode is Mode.INTERPRETER
+                        else ""
+                    )
+                    + ", so the candidate is compared with the baseline"
+                )
                 + (" and the contenders." if len(evaluation.references) > 1 else "."),
             ]
         else:
