@@ -1,5 +1,6 @@
 """Shared memory on a CPU: what lies where, who sees it, and what a worker cannot do to it."""
 
+import fcntl
 import json
 import math
 import os
@@ -19,6 +20,9 @@ from tritonexp.evaluation.memory import (
     same_bits,
     view,
 )
+
+# what Linux calls so; the fcntl module has no name for it
+F_SEAL_FUTURE_WRITE = 0x10
 
 
 @pytest.fixture
@@ -111,13 +115,18 @@ def test_handle_holds_no_way_to_find_another_arena(arena):
         attach(arena.handle(), None)
 
 
-@pytest.mark.xfail(strict=True, reason="the arena is not sealed")
 @pytest.mark.parametrize("size_bytes", [0, 1 << 20])
 def test_worker_cannot_resize_the_arena(arena, size_bytes):
     """Memory that shrank under the referee would end it with SIGBUS at its next look."""
     with pytest.raises(OSError, match="Operation not permitted"):
         os.ftruncate(arena.descriptor, size_bytes)
     assert os.fstat(arena.descriptor).st_size == 1 << 16
+
+
+def test_worker_cannot_seal_the_arena(arena):
+    """A worker that sealed it against writes would keep the referee from mapping it again."""
+    with pytest.raises(OSError, match="Operation not permitted"):
+        fcntl.fcntl(arena.descriptor, fcntl.F_ADD_SEALS, F_SEAL_FUTURE_WRITE)
 
 
 def test_close_returns_the_descriptor():

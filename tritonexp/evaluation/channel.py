@@ -1,7 +1,8 @@
 """Framed JSON over a private socket: plain data in and out, and nothing that runs on arrival.
 
 A frame is a 4-byte big-endian length and that many bytes of JSON. Each request carries a fresh
-nonce that its answer must repeat, so a stray or early write cannot pass for an answer.
+nonce that its answer must repeat, so a stray or early write cannot pass for an answer. Descriptors
+travel with requests only: the kernel drops those that are sent with an answer.
 
 Does not cover lies: whoever holds the worker's end can answer wrongly, and the referee's own
 clock and comparisons are what bound that.
@@ -57,14 +58,14 @@ class Channel:
         Raises ChannelTimeoutError, ChannelClosedError, or ChannelGarbageError for anything that
         is not the answer to that request.
         """
-        message = self._receive(timeout_s)[0]
+        message, _ = self._receive(timeout_s)
         if message.pop("nonce", None) != self._nonce:
             raise ChannelGarbageError("an answer without the nonce of its request")
         return message
 
     def serve(self) -> tuple[dict[str, Any], list[int]]:
         """Wait for the next request; returns it with the descriptors that came along."""
-        message, descriptors = self._receive(None)
+        message, descriptors = self._receive(None, with_descriptors=True)
         self._nonce = message.pop("nonce", None)
         return message, descriptors
 
@@ -95,9 +96,13 @@ class Channel:
         except OSError as error:
             raise ChannelClosedError(str(error)) from error
 
-    def _receive(self, timeout_s: float | None) -> tuple[dict[str, Any], list[int]]:
+    def _receive(
+        self, timeout_s: float | None, *, with_descriptors: bool = False
+    ) -> tuple[dict[str, Any], list[int]]:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        header, descriptors = self._read(_HEADER.size, deadline, with_descriptors=True)
+        header, descriptors = self._read(
+            _HEADER.size, deadline, with_descriptors=with_descriptors
+        )
         (length,) = _HEADER.unpack(header)
         if length > MAX_FRAME_BYTES:
             raise ChannelGarbageError(f"a frame of {length} bytes is over {MAX_FRAME_BYTES}")
@@ -106,6 +111,8 @@ class Channel:
             message = json.loads(body)
         except ValueError as error:
             raise ChannelGarbageError(f"a frame that is not JSON: {error}") from error
+        except RecursionError as error:
+            raise ChannelGarbageError("a frame whose JSON is nested too deeply") from error
         if not isinstance(message, dict):
             raise ChannelGarbageError(f"a frame that holds a {type(message).__name__}")
         return message, descriptors

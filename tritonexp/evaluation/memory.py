@@ -8,6 +8,7 @@ opens the whole allocation that a tensor lies in.
 from __future__ import annotations
 
 import base64
+import fcntl
 import math
 import mmap
 import os
@@ -51,8 +52,12 @@ class Arena:
         self.size_bytes = aligned(size_bytes)
         self.device = device
         if device == "cpu":
-            self.descriptor: int | None = os.memfd_create("tritonexp-arena")
+            flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+            self.descriptor: int | None = os.memfd_create("tritonexp-arena", flags)
             os.ftruncate(self.descriptor, self.size_bytes)
+            # a worker that shrank it would end the referee with SIGBUS at its next look
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
             self._map = mmap.mmap(self.descriptor, self.size_bytes)
             self.bytes = torch.frombuffer(self._map, dtype=torch.uint8)
         else:
