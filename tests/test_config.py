@@ -92,7 +92,11 @@ def test_every_model_names_a_provider_that_exists(model):
 def test_claude_models_are_asked_with_the_same_effort():
     """A comparison of models is not confounded by defaults of effort that differ."""
     asked = {name: compose([f"model={name}"]).model for name in choices("model")}
-    claude = {name: one for name, one in asked.items() if one.provider == "anthropic" and one.base_url is None}
+    claude = {
+        name: one
+        for name, one in asked.items()
+        if one.provider == "anthropic" and one.base_url is None
+    }
     del claude["sonnet_4_5"]  # takes no effort
     assert len(claude) >= 4
     assert len({one.effort for one in claude.values()}) == 1

@@ -80,7 +80,7 @@ class FakeWorker:
 
     def capture(self, sets, passes):
         self._sets, self._passes = sets, passes
-        return {"calls": passes * len(sets)}
+        return {}
 
     def prepare_events(self, sets, flush_bytes):
         self._sets, self._passes = sets, 1
@@ -294,7 +294,6 @@ def test_time_that_is_none_is_tampering(take_turns, value):
     assert honest.failure is None
 
 
-@pytest.mark.xfail(strict=True, reason="host times are not checked")
 @pytest.mark.parametrize("answer", [{}, {"times_us": None}, {"times_us": ["x"]}, {"times_us": []}])
 def test_odd_host_times_are_tampering(take_turns, answer):
     """Host times are checked like the others."""
@@ -307,9 +306,8 @@ def test_odd_host_times_are_tampering(take_turns, answer):
     assert lane.failure.status is Status.TAMPERING
 
 
-@pytest.mark.xfail(strict=True, reason="the number of captured calls is not checked")
 @pytest.mark.parametrize("answer", [{}, {"calls": None}, {"calls": 0}, {"calls": 4 * SETS}])
-def test_odd_number_of_captured_calls_is_tampering(take_turns, answer):
+def test_claimed_number_of_captured_calls_changes_nothing(take_turns, answer):
     """How many calls a graph holds is known: a claim of more would divide the time."""
 
     class Odd(FakeWorker):
@@ -318,8 +316,9 @@ def test_odd_number_of_captured_calls_is_tampering(take_turns, answer):
             return answer
 
     odd, honest = take_turns(Odd("odd"), FakeWorker("honest"))
-    assert odd.failure.status is Status.TAMPERING
-    assert honest.failure is None
+    assert odd.failure is None
+    assert odd.calls == honest.calls
+    assert odd.median_us == pytest.approx(honest.median_us, rel=0.1)
 
 
 def test_what_cannot_be_captured_is_told_by_name(take_turns):

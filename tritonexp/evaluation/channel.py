@@ -100,9 +100,7 @@ class Channel:
         self, timeout_s: float | None, *, with_descriptors: bool = False
     ) -> tuple[dict[str, Any], list[int]]:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        header, descriptors = self._read(
-            _HEADER.size, deadline, with_descriptors=with_descriptors
-        )
+        header, descriptors = self._read(_HEADER.size, deadline, with_descriptors=with_descriptors)
         (length,) = _HEADER.unpack(header)
         if length > MAX_FRAME_BYTES:
             raise ChannelGarbageError(f"a frame of {length} bytes is over {MAX_FRAME_BYTES}")

@@ -68,6 +68,11 @@ class ForkServer:
         theirs.close()
         self._ready = False
 
+    @property
+    def usable(self) -> bool:
+        """Whether it runs and has its folder: a worker of this version can take both away."""
+        return self._process.poll() is None and self.folder.is_dir()
+
     def wait_ready(self) -> None:
         """Return once the imports are done; raises EvaluationError if the server cannot start."""
         if self._ready:
@@ -92,16 +97,29 @@ class ForkServer:
         """
         self.wait_ready()
         descriptors = (connection.fileno(), *(() if arena is None else (arena,)))
-        self._control.ask("fork", descriptors, folder=str(folder), cache=str(cache))
-        return int(self._control.answer(START_TIMEOUT_S)["process_id"])
+        try:
+            self._control.ask("fork", descriptors, folder=str(folder), cache=str(cache))
+            return int(self._control.answer(START_TIMEOUT_S)["process_id"])
+        except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError) as error:
+            raise EvaluationError(
+                f"the process that workers are forked from is gone ({error}); run it again."
+            ) from error
 
     def reap(self, process_id: int, grace_s: float) -> int:
-        """The exit code of a worker, negative for a signal; killed if there after the grace."""
-        self._control.ask("reap", process_id=process_id, grace_s=grace_s)
-        return int(self._control.answer(START_TIMEOUT_S)["exit_code"])
+        """The exit code of a worker, negative for a signal; killed if there after the grace.
+
+        Where the server itself is gone, which takes its workers along, that of a kill.
+        """
+        try:
+            self._control.ask("reap", process_id=process_id, grace_s=grace_s)
+            return int(self._control.answer(START_TIMEOUT_S)["exit_code"])
+        except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError):
+            return -signal.SIGKILL
 
     def close(self) -> None:
         """End the server and with it every worker."""
+        if self._log.closed:
+            return
         self._control.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -118,7 +136,9 @@ _standing: dict[tuple[str | None, tuple[str, ...]], ForkServer] = {}
 def standing_server(compute_capability: str | None, preload: Sequence[str] = ()) -> ForkServer:
     """A fork server that stays until this process ends, since starting one takes seconds."""
     key = (compute_capability, tuple(preload))
-    if key not in _standing:
+    if key not in _standing or not _standing[key].usable:
+        if key in _standing:
+            _standing[key].close()
         _standing[key] = ForkServer(compute_capability, preload)
         atexit.register(_standing[key].close)
     return _standing[key]

@@ -104,7 +104,12 @@ class WorkerProcess:
                 Status.TAMPERING, f"the worker's private channel carried {error}", log
             ) from None
         if "error" in message:
-            raise self._raised(message["error"])
+            said = message["error"]
+            if not isinstance(said, dict) or not isinstance(said.get("types"), list):
+                raise WorkerFailedError(
+                    Status.TAMPERING, f"a worker answered error={str(said)[:80]!r}"
+                )
+            raise self._raised(said)
         return message
 
     def call(self, command: str, timeout_s: float, **fields: Any) -> dict[str, Any]:

@@ -24,9 +24,17 @@ import torch
 
 from tritonexp import statistics
 from tritonexp.errors import ConfigError, DoesNotFitError
-from tritonexp.evaluation import environment, floors, inputs, sandbox, source_checks, timing
+from tritonexp.evaluation import (
+    answers,
+    environment,
+    floors,
+    inputs,
+    sandbox,
+    source_checks,
+    timing,
+)
 from tritonexp.evaluation.ceilings import ceilings_of
-from tritonexp.evaluation.forkserver import standing_server
+from tritonexp.evaluation.forkserver import ForkServer, standing_server
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
@@ -96,12 +104,8 @@ class Referee:
         self._references = _references(operation, expert, contenders)
         self._arenas: list[Arena] = []
         self._scout_arenas: list[Arena] = []
-        capability = self.gpu.compute_capability if self.gpu else None
-        self._server = standing_server(capability)
-        # a server of their own: what it has loaded of the experts is in no candidate's memory
-        self._reference_server = (
-            standing_server(capability, _modules_of(self._references)) if self.gpu else self._server
-        )
+        # started now, since it takes seconds until workers can be forked
+        self._servers()
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +127,20 @@ class Referee:
 
     def wait_ready(self) -> None:
         """Return once workers can be forked; an evaluation waits for it by itself."""
-        self._server.wait_ready()
-        self._reference_server.wait_ready()
+        for server in self._servers():
+            server.wait_ready()
+
+    def _servers(self) -> tuple[ForkServer, ForkServer]:
+        """The fork servers of candidates and of references; started anew where one was lost."""
+        if self.gpu is None:
+            server = standing_server(None)
+            return server, server
+        capability = self.gpu.compute_capability
+        # a server of their own: what it has loaded of the experts is in no candidate's memory
+        return (
+            standing_server(capability),
+            standing_server(capability, _modules_of(self._references)),
+        )
 
     def facts(self) -> MachineFacts:
         """What a prompt may be told of this machine; the bandwidth is measured."""
@@ -181,13 +197,12 @@ class Referee:
             if self.mode is Mode.GPU and judged.failure is None:
                 self._progress("looking at the kernels")
                 work = self._inspect([item for item in subjects if item.failure is None])
-                shares = [
-                    (size, self._kernel_shares(judged, size, items))
-                    for size, items in work[judged.name]
-                    if judged.worker.alive
-                ]
-                # all sizes count, and the largest is shown
-                kernels = max(shares, key=lambda pair: math.prod(pair[0].extents))[1]
+                # all sizes count, and the largest is shown: it comes last
+                for size, items in sorted(
+                    work[judged.name], key=lambda pair: math.prod(pair[0].extents)
+                ):
+                    if judged.failure is None:
+                        kernels = self._kernel_shares(judged, size, items)
                 launched = {name: self._launches(found) for name, found in work.items()}
             trials = [
                 _trial(
@@ -258,17 +273,18 @@ class Referee:
         )
         arenas = self._lend(self._arenas, len(implementations), largest)
         scout_arenas = self._lend(self._scout_arenas, _scout_count(), largest_untimed)
+        candidate_server, reference_server = self._servers()
         subjects: list[Subject] = []
         try:
             for implementation, arena in zip(implementations, arenas, strict=True):
                 is_candidate = implementation.role is Role.CANDIDATE
-                server = self._server if is_candidate else self._reference_server
+                server = candidate_server if is_candidate else reference_server
                 subjects.append(Subject(WorkerProcess(server, implementation, arena)))
             candidate = subjects[0]
             for arena in scout_arenas:
                 candidate.scouts.append(
                     WorkerProcess(
-                        self._server,
+                        candidate_server,
                         candidate.worker.implementation,
                         arena,
                         candidate.worker.cache,
@@ -311,16 +327,20 @@ class Referee:
         for size in self.sizes:
             layout = lay_out(spec, size, dtype, 1)
             values = self._drawer(size, dtype)()
-            for subject in subjects:
+            running = [subject for subject in subjects if subject.worker.alive]
+            for subject in running:
                 layout.write(subject.worker.arena, 0, values)
             torch.cuda.synchronize()
-            for subject in subjects:
+            for subject in running:
                 subject.worker.ask("inspect", arguments=layout.sets[0])
-            for subject in subjects:
+            for subject in running:
+                work: list[dict[str, Any]] = []
                 try:
-                    work = list(subject.worker.answer(self.timeout_s)["work"])
-                except WorkerFailedError:
-                    work = []
+                    work = answers.work_of(subject.worker.answer(self.timeout_s))
+                except WorkerFailedError as failure:
+                    # a worker that lives could not be captured, or has no such driver
+                    if not subject.worker.alive or failure.status is Status.TAMPERING:
+                        subject.fail(failure)
                 found[subject.name].append((size, work))
         return found
 
@@ -334,7 +354,9 @@ class Referee:
         """
         own = source_checks.triton_kernels(judged.worker.implementation.source)
         names = Counter(str(item["name"]) for item in work)
-        if names and set(names) <= own:
+        # a file can give its kernel any name, such as that of a library's; Triton's hook saw how
+        # often it launched kernels of that name, and the graph must not hold more of them
+        if names and set(names) <= own and names == self._launched_once(judged, size):
             return tuple(
                 KernelShare(
                     name=name, launches=count, share=1.0 if len(names) == 1 else None, own=True
@@ -342,22 +364,23 @@ class Referee:
                 for name, count in sorted(names.items())
             )
         layout = lay_out(self.operation.spec, size, self.operation.spec.timed_dtype, 1)
-        layout.write(judged.worker.arena, 0, self._drawer(size, self.operation.spec.timed_dtype)())
-        torch.cuda.synchronize()
         try:
-            found = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
+            found = answers.kernels_of(
+                judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
+            )
         except WorkerFailedError as failure:
             judged.fail(failure)
             return ()
-        total_us = sum(float(microseconds) for _, _, microseconds in found["kernels"])
+        launched = self._launched_once(judged, size)
+        total_us = sum(microseconds for _, _, microseconds in found)
         shares = tuple(
             KernelShare(
-                name=str(name),
-                launches=int(launches),
-                share=float(microseconds) / total_us if total_us else None,
-                own=str(name) in own,
+                name=name,
+                launches=launches,
+                share=microseconds / total_us if total_us else None,
+                own=name in own and launches == launched[name],
             )
-            for name, launches, microseconds in found["kernels"]
+            for name, launches, microseconds in found
         )
         owned = sum(item.share or 0.0 for item in shares if item.own)
         if owned < OWN_SHARE:
@@ -370,6 +393,25 @@ class Referee:
                 )
             )
         return shares
+
+    def _launched_once(self, judged: Subject, size: Size) -> Counter[str]:
+        """How often Triton's launch hook saw which kernel in one more call at a size."""
+        layout = lay_out(self.operation.spec, size, self.operation.spec.timed_dtype, 1)
+        layout.write(judged.worker.arena, 0, self._drawer(size, self.operation.spec.timed_dtype)())
+        torch.cuda.synchronize()
+        try:
+            answer = judged.worker.call(
+                "run",
+                self.timeout_s,
+                arguments=layout.sets[0],
+                outputs=layout.outputs,
+                poison=inputs.poison_byte(secrets.randbits(32)),
+                watch=True,
+            )
+            return answers.launched_of(answer)
+        except WorkerFailedError as failure:
+            judged.fail(failure)
+            return Counter()
 
     def _time(self, subjects: Sequence[Subject]) -> dict[str, list[Timing]]:
         """Time every subject that passed, at every size, in rounds taken together."""

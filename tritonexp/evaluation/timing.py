@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from tritonexp.evaluation import answers
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
 from tritonexp.operations import Spec
@@ -147,6 +148,7 @@ def _prepare(
             lane.worker.ask("capture", sets=layout.sets, passes=1)
         failures: list[str] = []
         for lane in lanes:
+            lane.calls = len(layout.sets)
             _guarded(lane, _captured, failures, timeout_s)
         if failures:
             raise CannotCaptureError(failures)
@@ -161,7 +163,7 @@ def _prepare(
 
 def _captured(lane: Lane, failures: list[str], timeout_s: float) -> None:
     try:
-        lane.calls = lane.worker.answer(timeout_s)["calls"]
+        lane.worker.answer(timeout_s)
     except WorkerFailedError as failure:
         # it ran eagerly when it was verified, so what fails is the capture
         if failure.status is not Status.RUNTIME_ERROR or not lane.worker.alive:
@@ -184,7 +186,7 @@ def _choose_count(lane: Lane, layout: Layout, protocol: TimingProtocol, timeout_
     if lane.clock is Clock.EVENTS:
         lane.count = len(layout.sets)
         answer = lane.worker.call("time_events", timeout_s, count=lane.count)
-        per_call_us = _number(lane, answer, "elapsed_us") / lane.count
+        per_call_us = answers.time_of(answer, "elapsed_us") / lane.count
         sets = len(layout.sets)
         # a multiple of the sets, so that each holds results of the last round
         wanted = sets * max(1, round(protocol.window_us / per_call_us / sets))
@@ -193,16 +195,16 @@ def _choose_count(lane: Lane, layout: Layout, protocol: TimingProtocol, timeout_
     once_us = _replayed(lane, 2, timeout_s)
     passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
     if passes > 1:
-        lane.calls = lane.worker.call("capture", timeout_s, sets=layout.sets, passes=passes)[
-            "calls"
-        ]
+        lane.worker.call("capture", timeout_s, sets=layout.sets, passes=passes)
+        # what was asked for, whatever the worker says that it captured
+        lane.calls = passes * len(layout.sets)
         once_us = _replayed(lane, 2, timeout_s)
     lane.count = min(MAX_COUNT, max(1, round(protocol.window_us / once_us)))
 
 
 def _replayed(lane: Lane, count: int, timeout_s: float) -> float:
     answer = lane.worker.call("replay", timeout_s, count=count, poison=None)
-    return max(_number(lane, answer, "elapsed_us") / count, 1e-3)
+    return max(answers.time_of(answer, "elapsed_us") / count, 1e-3)
 
 
 def _round(
@@ -215,7 +217,7 @@ def _round(
     else:
         command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
         answer = lane.worker.call(command, timeout_s, count=count)
-    lane.rounds_us.append(_number(lane, answer, "elapsed_us") / (count * lane.calls))
+    lane.rounds_us.append(answers.time_of(answer, "elapsed_us") / (count * lane.calls))
 
 
 def _verified_round(
@@ -240,9 +242,8 @@ def _verified_round(
             # the fresh values are gone before anybody asks for what became of them
             layout.write(lane.worker.arena, index, decoy)
             torch.cuda.synchronize()
-            if not lane.worker.call("export", timeout_s, index=index, outputs=layout.outputs)[
-                "copied"
-            ]:
+            answer = lane.worker.call("export", timeout_s, index=index, outputs=layout.outputs)
+            if not answers.flag_of(answer, "copied"):
                 raise WorkerFailedError(
                     Status.STALE_RESULT, f"a timed call at {_label(layout)} left no result"
                 )
@@ -279,13 +280,13 @@ def _check_clock(
             begin = time.perf_counter()
             answer = lane.worker.call("replay", timeout_s, count=count, poison=None)
             by_referee_us.append((time.perf_counter() - begin) * 1e6)
-            by_worker_us.append(_number(lane, answer, "elapsed_us"))
+            by_worker_us.append(answers.time_of(answer, "elapsed_us"))
         referee_us, worker_us = (
             (times[1] - times[0]) / (more * lane.calls) for times in (by_referee_us, by_worker_us)
         )
         lane.referee_us = referee_us
         seen.append(f"{worker_us:.2f} and {referee_us:.2f}")
-        if abs(referee_us - worker_us) <= protocol.max_clock_disagreement * referee_us:
+        if abs(referee_us - worker_us) <= protocol.max_clock_disagreement * abs(referee_us):
             return
     raise WorkerFailedError(
         Status.CLOCK_MISMATCH,
@@ -300,17 +301,9 @@ def _jittered(count: int, generator: np.random.Generator) -> int:
 
 
 def _time_host(lane: Lane, protocol: TimingProtocol, timeout_s: float) -> None:
-    times = lane.worker.call("time_host", timeout_s, count=protocol.host_calls)["times_us"]
-    lane.host_us = float(np.median(np.asarray(times, dtype=float)))
-
-
-def _number(lane: Lane, answer: dict[str, object], key: str) -> float:
-    value = answer.get(key)
-    if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise WorkerFailedError(
-            Status.TAMPERING, f"{lane.name}'s worker answered {key}={value!r}, not a positive time"
-        )
-    return float(value)
+    answer = lane.worker.call("time_host", timeout_s, count=protocol.host_calls)
+    times = answers.times_of(answer, "times_us", protocol.host_calls)
+    lane.host_us = float(np.median(times))
 
 
 def _label(layout: Layout) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from tritonexp.errors import ReferenceFailedError
-from tritonexp.evaluation import correctness, inputs
+from tritonexp.evaluation import answers, correctness, inputs
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.memory import same_bits
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
@@ -245,7 +245,7 @@ class Verifier:
     ) -> None:
         """Raise WorkerFailedError for what is wrong with a result apart from its numbers."""
         if subject is self._candidate:
-            launched = {str(name): int(count) for name, count in answer["launched"].items()}
+            launched = answers.launched_of(answer)
             subject.launched.update(launched)
             if not self._own_kernels & set(launched):
                 seen = ", ".join(sorted(launched)) or "none"
@@ -258,7 +258,7 @@ class Verifier:
         wrong_form = correctness.check_form(
             answer, item.baseline_answer, item.layout.outputs, worker.arena.bytes.device.type
         )
-        if wrong_form is None and not answer["copied"]:
+        if wrong_form is None and not answers.flag_of(answer, "copied"):
             wrong_form = "the result could not be read"
         if wrong_form is not None:
             raise WorkerFailedError(Status.WRONG_FORM, wrong_form)

@@ -63,7 +63,8 @@ def analyse(source: str) -> CodeFacts | None:
     """The facts of a source text; None where it does not parse."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+    # a source can be nested too deeply for the parser
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
     language = _aliases(tree, LANGUAGE)
     triton = _aliases(tree, "triton")

@@ -1,0 +1,103 @@
+"""What a worker's answers may hold; whatever else they hold is TAMPERING, never an error of ours.
+
+A worker's own code answers in these forms. A candidate shares its process and can answer in its
+place, so nothing is taken for granted but that it is JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+from tritonexp.evaluation.process import WorkerFailedError
+from tritonexp.records import Status
+
+WORK_FIGURES = ("threads", "registers", "shared_bytes", "local_bytes")
+
+
+def launched_of(answer: dict[str, Any]) -> Counter[str]:
+    """How often which Triton kernel was launched."""
+    launched = answer.get("launched")
+    if not isinstance(launched, dict) or not all(map(_is_count, launched.values())):
+        raise _tampering("launched", launched)
+    return Counter(launched)
+
+
+def flag_of(answer: dict[str, Any], key: str) -> bool:
+    """A truth value."""
+    value = answer.get(key)
+    if not isinstance(value, bool):
+        raise _tampering(key, value)
+    return value
+
+
+def time_of(answer: dict[str, Any], key: str) -> float:
+    """A positive time."""
+    value: Any = answer.get(key)
+    if not _is_time(value) or value == 0:
+        raise _tampering(key, value)
+    return float(value)
+
+
+def times_of(answer: dict[str, Any], key: str, count: int) -> list[float]:
+    """A number of times."""
+    values = answer.get(key)
+    if not isinstance(values, list) or len(values) != count or not all(map(_is_time, values)):
+        raise _tampering(key, values)
+    return [float(value) for value in values]
+
+
+def kernels_of(answer: dict[str, Any]) -> list[tuple[str, int, float]]:
+    """Names, launches and microseconds of GPU kernels."""
+    kernels = answer.get("kernels")
+    if not isinstance(kernels, list):
+        raise _tampering("kernels", kernels)
+    found = []
+    for item in kernels:
+        if not (
+            isinstance(item, list)
+            and len(item) == len(("name", "launches", "microseconds"))
+            and isinstance(item[0], str)
+            and _is_count(item[1])
+            and _is_time(item[2])
+        ):
+            raise _tampering("kernels", item)
+        found.append((item[0], item[1], float(item[2])))
+    return found
+
+
+def work_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The GPU work of a call: names, and of kernels their launch and their code's figures."""
+    work = answer.get("work")
+    if not isinstance(work, list):
+        raise _tampering("work", work)
+    for item in work:
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+            raise _tampering("work", item)
+        if flag_of(item, "is_kernel") and not (
+            isinstance(item.get("grid"), list)
+            and all(map(_is_count, item["grid"]))
+            and all(_is_count(item.get(key)) for key in WORK_FIGURES)
+        ):
+            raise _tampering("work", item)
+    return work
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_time(value: Any) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
+
+
+def _tampering(key: str, value: Any) -> WorkerFailedError:
+    return WorkerFailedError(
+        Status.TAMPERING, f"a worker answered {key}={str(value)[:80]!r}, which none of ours does"
+    )
