@@ -172,7 +172,9 @@ def compare_sweep(store: Store, sweep: str, folder: Path) -> str:
         raise TrackingError(f"no run of the sweep {sweep!r} is in the store; there are: {known}.")
     folder.mkdir(parents=True, exist_ok=True)
     metrics = report.write_comparison(records, sweep, folder / "report")
-    store.log_report(sweep, folder / "report", metrics)
+    # a group's figures stand in the report: as metrics, each would get charts of its own in the UI
+    headline = {name: value for name, value in metrics.items() if "/" not in name}
+    store.log_report(sweep, folder / "report", headline)
     return (
         f"{len(records)} runs compared: {folder / 'report' / 'comparison.md'}\n"
         f"open the UI: {store.ui_command}"

@@ -163,7 +163,7 @@ def test_report_made_again_replaces_the_earlier_one(store, make_job, tmp_path):
     run_id = store.log_report("sweep-1", folder, {"share_correct": 1.0, "mean": float("nan")})
     (run,) = client_of(store).search_runs([store.experiment_id], "tags.kind = 'report'")
     assert (run.info.run_id, run.info.run_name) == (run_id, "report sweep-1")
-    assert run.data.metrics == {"share_correct": 1.0}
+    assert run.data.metrics == {"report/share_correct": 1.0}
     assert run.data.tags["mlflow.note.content"].startswith("# second")
     assert run.data.tags["mlflow.note.content"].endswith("in the artifact comparison.md.")
     assert files_of(store, run_id) == {"comparison.md", "comparison.png"}

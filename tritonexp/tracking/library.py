@@ -55,6 +55,7 @@ def explained(failure: str, advice: str) -> Iterator[None]:
 def _quieten() -> None:
     """Import mlflow with its telemetry off and its progress kept from the terminal."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name, value in HTTP_DEFAULTS.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: F401

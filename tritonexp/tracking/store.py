@@ -157,7 +157,8 @@ class Store:
 
     def log_report(self, sweep: str, folder: Path, metrics: Mapping[str, float]) -> str:
         """Log a sweep's report with all files of a folder, in place of an earlier report of it."""
-        figures = [Figure(metric_name(name), value) for name, value in metrics.items()]
+        # of a section of their own, or the UI would chart them among those of the runs
+        figures = [Figure(metric_name(f"report/{name}"), value) for name, value in metrics.items()]
         tags = {"kind": "report", "sweep": sweep}
         if (folder / REPORT).is_file():
             tags[NOTE_TAG] = _shortened((folder / REPORT).read_text(), REPORT)
