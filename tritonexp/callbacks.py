@@ -43,14 +43,17 @@ class SweepCallback(Callback):
         sweep = current_sweep()
         folder = Path(config.hydra.sweep.dir)
         failures = failures_in(folder)
+        is_compared = True
         print(f"\nsweep {sweep}")  # noqa: T201
         try:
             store = study.open_store(config.tracking)
             print(study.compare_sweep(store, sweep, folder))  # noqa: T201
         except TritonExpError as error:
-            failures.append(f"comparison: {error}")
+            print(f"error: no comparison: {error}", file=sys.stderr)  # noqa: T201
+            is_compared = False
         if failures:
             print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)  # noqa: T201
+        if failures or not is_compared:
             raise SystemExit(1)
 
 
