@@ -33,7 +33,7 @@ SPEC = Spec(
         (1, 1, 1),
         (3, 5, 7),
         (1, 1023, 129),
-        (4097, 1, 31),
+        (4097, 16, 31),
         (17, 257, 31),
         (127, 129, 65),
         (255, 769, 2049),
@@ -44,6 +44,10 @@ SPEC = Spec(
     shapes=("Any m, n and k from 1 to 32,768, powers of two or not."),
     precision="Results in float16, accumulated over all of k in float32.",
     max_extents={"m": 32_768, "n": 32_768, "k": 32_768},
+    # an error is judged at its row's scale, and a row of one column has none but its own value: among
+    # thousands of rows some cancel, and an exact float32 sum was 22 ulp off at 30,000 x 1 x 64. the
+    # small irregular sizes still try one column
+    min_hidden_extents={"n": 16},
     flops=_flops,
     # a sum in float32 that is rounded once is off by half an ulp; one kept in float16 by several
     floor_ulp=2.0,
