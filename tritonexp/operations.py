@@ -93,10 +93,11 @@ class Spec:
     min_hidden_extents: Mapping[str, int] = field(default_factory=dict)
     # error <= max(baseline_factor x the baseline's own, floor_ulp): see evaluation.correctness
     baseline_factor: float = 4.0
-    # a thread that adds 512 equal terms one after the other, as an honest float32 kernel of four
-    # warps does on a row of 65,536 with many zeros, ends 54 ulp off; dtypes of 16 bits are held to
-    # less by evaluation.correctness
-    floor_ulp: float = 64.0
+    # whoever adds many equal terms one after the other rounds the same way each time: 512 terms, as
+    # in a thread of a float32 kernel of four warps on a row of 65,536 with many zeros, end 54 ulp
+    # off, and 1,613 in each lane of torch's softmax on a CPU 162; both are honest. dtypes of 16
+    # bits are held to less by evaluation.correctness
+    floor_ulp: float = 256.0
     deterministic: bool = True
     # arguments that a call may change
     mutates: tuple[str, ...] = ()

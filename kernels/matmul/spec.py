@@ -44,8 +44,8 @@ SPEC = Spec(
     shapes=("Any m, n and k from 1 to 32,768, powers of two or not."),
     precision="Results in float16, accumulated over all of k in float32.",
     max_extents={"m": 32_768, "n": 32_768, "k": 32_768},
-    # an error is judged at its row's scale, and a row of one column has none but its own value: among
-    # thousands of rows some cancel, and an exact float32 sum was 22 ulp off at 30,000 x 1 x 64. the
+    # an error is judged at its row's scale, and a row of one column has none but its own value:
+    # among thousands of rows some cancel, and a float32 sum was 22 ulp off at 30,000 x 1 x 64.
     # small irregular sizes still try one column
     min_hidden_extents={"n": 16},
     flops=_flops,

@@ -346,11 +346,11 @@ def test_misplaced_nan_in_a_late_chunk_is_found(monkeypatch):
 @pytest.mark.parametrize(
     ("dtype", "baseline_error_ulp", "allowed"),
     [
-        ("float32", 0.5, 64.0),
-        ("float32", 20.0, 80.0),
+        ("float32", 0.5, 256.0),
+        ("float32", 100.0, 400.0),
         ("float32", 1e6, 512.0),
         ("float32", INF, 512.0),
-        ("float32", None, 64.0),
+        ("float32", None, 256.0),
         ("float16", None, 4.0),
         ("float16", 0.5, 4.0),
         ("bfloat16", 3.0, 8.0),
@@ -379,7 +379,7 @@ def test_incorrect_result_says_where_and_by_how_much():
     result = judge([out], [expected], 0.5, SOFTMAX.spec, one_case())
     assert result.status is Status.INCORRECT
     assert result.reason == (
-        "the result is off by 4.194e+06 ulp where 64 are allowed, worst at [1, 1]:"
+        "the result is off by 4.194e+06 ulp where 256 are allowed, worst at [1, 1]:"
         " 1.5 where float64 gives 1"
     )
     assert (result.baseline_error_ulp, result.max_abs_error) == (0.5, 0.5)
