@@ -423,10 +423,6 @@ class Evaluation:
         """The candidate's status."""
         return self.candidate.status
 
-    def trial_named(self, name: str) -> Trial | None:
-        """The trial of the implementation of that name."""
-        return next((trial for trial in self.trials if trial.implementation.name == name), None)
-
     @property
     def expert(self) -> Trial | None:
         """The human expert's trial; None where there is no expert."""

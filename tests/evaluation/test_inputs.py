@@ -17,7 +17,6 @@ from tritonexp.evaluation.inputs import (
     fill_argument,
     make_arguments,
     make_cases,
-    memory_of,
     poison_byte,
 )
 from tritonexp.operations import ScalarArgument, TensorArgument
@@ -283,16 +282,6 @@ def test_large_timed_size_costs_fewer_cases():
     assert spec.call_bytes(large, "float32") > LARGE_CASE_BYTES
     cases = make_cases(spec, [large], Mode.GPU, 0)
     assert sum(case.size == large for case in cases) == 2
-
-
-def test_memory_counts_arguments_results_and_reference():
-    """1000x1000 float32 softmax: 4 MB in, 4 MB out, and four float64 tensors of 8 MB."""
-    spec = operations.load("softmax").spec
-    case = Case(size=spec.size((1000, 1000)), dtype="float32", distribution="normal", seed=0)
-    memory = memory_of(spec, case)
-    assert (memory.arguments_bytes, memory.results_bytes) == (4_000_000, 4_000_000)
-    assert memory.reference_bytes == 32_000_000
-    assert memory.total_bytes == 40_000_000
 
 
 def test_poison_varies_and_is_never_zero():

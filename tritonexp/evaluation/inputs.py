@@ -81,34 +81,6 @@ HIDDEN_SIZES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaseMemory:
-    """Bytes that one case needs on the device."""
-
-    arguments_bytes: int
-    results_bytes: int
-    # float64 copies of the arguments and about three float64 tensors of the results' shapes: what
-    # a naive baseline holds at its worst moment is known only by running it
-    reference_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """All of it; whoever keeps a second copy adds that."""
-        return self.arguments_bytes + self.results_bytes + self.reference_bytes
-
-
-def memory_of(spec: Spec, case: Case) -> CaseMemory:
-    """The bytes that a case needs, the float64 reference included."""
-    itemsize = ITEMSIZE_BYTES[case.dtype]
-    results = itemsize * sum(math.prod(spec.shape_of(axes, case.size)) for axes in spec.outputs)
-    arguments = spec.call_bytes(case.size, case.dtype) - results
-    return CaseMemory(
-        arguments_bytes=arguments,
-        results_bytes=results,
-        reference_bytes=(arguments + 3 * results) * ITEMSIZE_BYTES["float64"] // itemsize,
-    )
-
-
 def make_arguments(spec: Spec, case: Case, device: str) -> list[Any]:
     """The arguments of a case in the order of the signature; the same for the same seed."""
     generator = torch.Generator(device=device).manual_seed(case.seed)
