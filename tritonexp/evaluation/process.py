@@ -187,7 +187,8 @@ class WorkerProcess:
         name = types[0] if types else "an exception"
         first = next((line.strip() for line in message.splitlines() if line.strip()), "")
         reason = f"{name}: {first}" if first else name
-        if any(fault in message for fault in _FAULTS):
+        # the first line only: torch closes every CUDA error with advice that names some of them
+        if any(fault in first for fault in _FAULTS):
             # the CUDA context is lost with it
             self.close()
             return WorkerFailedError(Status.CRASHED, reason, log)
