@@ -6,7 +6,9 @@ Repeat it on a machine with a CUDA GPU, from the project's root:
 
 The candidate is the operation's house kernel; sizes=study, timing=device, the default expert and
 contenders. The first evaluation also measures the ceilings where they are not cached; what counts
-is the later ones. Compiled kernels are never kept between evaluations.
+is the later ones. Compiled kernels are never kept between evaluations. Half of them come one right
+after the other; before the other half there is a pause as when a model is asked, in which the
+workers of the next evaluation are forked.
 """
 
 import itertools
@@ -19,7 +21,8 @@ from tritonexp.evaluation import Referee
 from tritonexp.records import Implementation, Mode, Provenance, Role
 from tritonexp.study import referee_arguments
 
-PHASES = ("starting the workers", "verifying", "timing", "looking at the kernels", "done")
+PAUSE_S = 4.0
+PHASES = ("starting the workers", "verifying", "looking at the kernels", "timing", "done")
 
 
 def main(name: str, evaluations: int) -> None:
@@ -51,6 +54,10 @@ def main(name: str, evaluations: int) -> None:
         print(f"{referee.gpu.name}; fork servers ready after {time.perf_counter() - begin:.2f} s")
         for number in range(1, evaluations + 1):
             begun.clear()
+            paused = number % 2 == 0
+            if paused:
+                referee.prepare()
+                time.sleep(PAUSE_S)
             evaluation = referee.evaluate(candidate)
             begun["done"] = time.perf_counter()
             seconds = [
@@ -58,8 +65,9 @@ def main(name: str, evaluations: int) -> None:
                 for phase, following in itertools.pairwise(PHASES)
             ]
             print(
-                f"{number}: {evaluation.status}, {len(evaluation.candidate.cases)} cases,"
-                f" {len(evaluation.trials)} implementations, {evaluation.duration_s:.2f} s:"
+                f"{number}{' after a pause' if paused else ''}: {evaluation.status},"
+                f" {len(evaluation.candidate.cases)} cases, {len(evaluation.trials)}"
+                f" implementations, {evaluation.duration_s:.2f} s:"
                 f" {'; '.join(seconds)}"
             )
 

@@ -6,29 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import builders as build
 import pytest
 
 from tritonexp import cli, jobs, operations
+from tritonexp.evaluation import environment
 from tritonexp.generation.recorded_provider import samples
-from tritonexp.records import MachineFacts, sha256_of, to_json
+from tritonexp.prompting import rendering
+from tritonexp.records import sha256_of, to_json
 
 ROOT = Path(__file__).resolve().parent.parent
-H200 = MachineFacts(
-    triton_version="3.6.0",
-    gpu_name="NVIDIA H200",
-    compute_capability="9.0",
-    sm_count=132,
-    shared_memory_per_block_bytes=232448,
-    l2_bytes=62914560,
-    bandwidth_gb_s=4257.0,
-)
 
 
 @pytest.fixture
 def facts(tmp_path):
     """Write the facts of a GPU to a file."""
     path = tmp_path / "facts.json"
-    path.write_text(to_json(H200))
+    path.write_text(to_json(build.H200_FACTS))
     return str(path)
 
 
@@ -76,6 +70,30 @@ def test_bad_input_ends_with_one_sentence(arguments, said, capsys, tmp_path, mon
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ")
     assert said in shown.err
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_prompt_of_a_gpu_says_where_its_figures_come_from(given, capsys, tmp_path, monkeypatch):
+    """Without a GPU, here or in the file, the message leads to --facts and to who writes it."""
+    monkeypatch.setattr(environment, "find_gpu", lambda: None)
+    path = tmp_path / "facts.json"
+    path.write_text(to_json(build.FACTS))
+    told = ["--facts", str(path)] if given else []
+    assert cli.main(["prompt", "softmax", "hardware_aware", *told]) == 1
+    said = capsys.readouterr().err
+    assert f"{path if given else 'this machine'} has none" in said
+    assert "--facts facts.json" in said
+    assert "python -m tritonexp facts" in said
+
+
+def test_prompt_with_another_fault_is_not_told_to_find_a_gpu(capsys, tmp_path, monkeypatch):
+    """Without a GPU too, a component that does not exist is what the message names."""
+    monkeypatch.setattr(environment, "find_gpu", lambda: None)
+    monkeypatch.setattr(rendering, "TEMPLATES_DIR", tmp_path)
+    assert cli.main(["prompt", "softmax", "hardware_aware"]) == 1
+    said = capsys.readouterr().err
+    assert "component 'task'" in said
+    assert "--facts" not in said
 
 
 def test_facts_of_another_shape_are_refused(capsys, tmp_path):

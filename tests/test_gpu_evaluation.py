@@ -10,6 +10,7 @@ import torch
 from candidates import KERNEL, RIGHT, body, candidate
 
 from tritonexp import operations
+from tritonexp.errors import DoesNotFitError
 from tritonexp.evaluation import Referee
 from tritonexp.records import Clock, Mode, Outcome, Role, Status, TimingProtocol
 
@@ -37,6 +38,22 @@ DECOY = """\
 fused(x[:1], torch.empty_like(x[:1]))
 return torch.softmax(x, dim=1)
 """
+
+SLOPPY_IN_A_GRAPH = (
+    KERNEL
+    + KERNEL[KERNEL.index("@triton.jit") : KERNEL.index("def fused")]
+    .replace("softmax_kernel", "sloppy_kernel")
+    .replace(" - tl.max(x, axis=0)", "")
+    + """\
+def softmax(x):
+    if not torch.cuda.is_current_stream_capturing():
+        return fused(x, torch.empty_like(x))
+    output = torch.empty_like(x)
+    block_size = triton.next_power_of_2(x.shape[1])
+    sloppy_kernel[(x.shape[0],)](x, output, x.shape[1], 1.0, BLOCK_SIZE=block_size, num_warps=8)
+    return output
+"""
+)
 
 # launched on a stream that the caller does not wait for
 SIDE_STREAM = """\
@@ -179,6 +196,23 @@ def test_kernel_against_itself_is_a_tie():
     against = [item for item in found.comparisons if item.reference == "house"]
     assert against
     assert {item.outcome for item in against} == {Outcome.TIE}
+
+
+def test_size_beyond_the_memory_is_refused_before_anything_runs():
+    """The bytes that are needed and those that are free are told; nothing was allocated."""
+    operation = operations.load("softmax")
+    size = operation.spec.size((1_048_576, 65_536))
+    with Referee(operation, sizes=[size], protocol=DEVICE, expert="none", contenders=()) as judge:
+        with pytest.raises(DoesNotFitError, match=r"needs about [\d,]{15,} bytes .* bytes free"):
+            judge.check_fits()
+        assert judge._arenas == []
+
+
+def test_less_work_where_it_is_captured_is_found_out(verdict):
+    """A variant without the maximum, launched in a capture only, is right on ordinary values."""
+    trial = verdict(SLOPPY_IN_A_GRAPH)
+    assert trial.status is Status.STALE_RESULT
+    assert trial.timings == ()
 
 
 def test_library_call_is_not_triton(verdict):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+import builders as build
 import pytest
 
 from tritonexp import jobs, operations, report, study
@@ -17,22 +18,7 @@ from tritonexp.errors import (
     RecordingError,
     TrackingError,
 )
-from tritonexp.records import (
-    Case,
-    CaseResult,
-    Environment,
-    Evaluation,
-    Gpu,
-    MachineFacts,
-    Mode,
-    Role,
-    Status,
-    StudyRecord,
-    Trial,
-    from_json,
-    sha256_of,
-    to_json,
-)
+from tritonexp.records import Mode, Role, Status, StudyRecord, from_json, sha256_of, to_json
 from tritonexp.tracking import Store
 
 KERNEL = "def softmax(x):\n    return x\n"
@@ -56,76 +42,24 @@ class StandInReferee:
 
     def facts(self):
         """Tell of a machine without a GPU."""
-        return MachineFacts(
-            triton_version="3.7.1",
-            gpu_name=None,
-            compute_capability=None,
-            sm_count=None,
-            shared_memory_per_block_bytes=None,
-            l2_bytes=None,
-            bandwidth_gb_s=None,
-        )
+        return build.FACTS
 
     def check_fits(self):
         """Let every size pass."""
 
     def evaluate(self, candidate):
-        """Find the candidate wrong and the baseline right, at one case."""
-        operation, sizes = self.arguments["operation"], self.arguments["sizes"]
-        case = Case(size=sizes[0], dtype="float32", distribution="normal", seed=1)
-        return Evaluation(
-            mode=self.mode,
-            operation=operation.name,
-            sizes=sizes,
-            dtype="float32",
-            protocol=None,
-            environment=environment("2026-11-23T00:00:00+00:00"),
-            ceilings=None,
-            candidate=trial(candidate, case, Status.INCORRECT, 1e6),
-            references=(trial(operation.baseline, case, Status.CORRECT, 0.5),),
-            comparisons=(),
-            duration_s=0.5,
+        """Find the candidate wrong and the baseline right."""
+        operation = self.arguments["operation"]
+        wrong = build.trial(
+            candidate,
+            status=Status.INCORRECT,
+            reason="the result is wrong",
+            cases=build.case_results(1, failing=1),
         )
-
-
-def environment(date, gpu=None):
-    """Make an environment."""
-    return Environment(
-        date=date,
-        gpu=gpu,
-        cpu="a processor",
-        platform="Linux",
-        python="3.11",
-        torch="2.13.0",
-        triton="3.7.1",
-        tritonexp="0.1.0",
-        packages={},
-        sandbox="none",
-    )
-
-
-def trial(implementation, case, status, error_ulp):
-    """Make a trial of one case."""
-    result = CaseResult(
-        case=case,
-        status=status,
-        reason="",
-        error_ulp=error_ulp,
-        baseline_error_ulp=0.5,
-        allowed_error_ulp=8.0,
-        max_abs_error=0.0,
-    )
-    return Trial(
-        implementation=implementation,
-        status=status,
-        reason="" if status is Status.CORRECT else "the result is wrong",
-        log="",
-        cases=(result,),
-        kernels=(),
-        compiled=(),
-        timings=(),
-        first_call_s=None,
-    )
+        right = build.trial(operation.baseline, timed=False, cases=build.case_results(1))
+        return build.evaluation(
+            wrong, [right], mode=self.mode, operation=operation.name, sizes=self.arguments["sizes"]
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +112,10 @@ def test_a_wrong_kernel_is_a_logged_result(configured, tmp_path):
     assert jobs.waiting(tmp_path / "mlruns") == ()
     assert Path(finished.report).read_text().startswith("#")
     assert study.open_store(configured().tracking).records("a-sweep") == [finished.record]
-    assert any("No GPU here" in note for note in notes)
+    (note,) = notes
+    assert note.startswith("No GPU here")
+    assert "whatever sizes= and timing= say" in note
+    assert "\n" not in note
 
 
 def test_the_referee_is_told_what_was_configured(configured):
@@ -314,18 +251,8 @@ def test_an_unknown_sweep_is_refused_with_those_there_are(configured, tmp_path):
 
 def on_a_gpu(record, date):
     """Make of a record one whose evaluation was made on a GPU at a date."""
-    gpu = Gpu(
-        name="NVIDIA H200",
-        uuid="GPU-1",
-        compute_capability="9.0",
-        sm_count=132,
-        memory_bytes=1,
-        l2_bytes=1,
-        shared_memory_per_block_bytes=1,
-        driver=None,
-    )
     evaluation = dataclasses.replace(
-        record.evaluation, mode=Mode.GPU, environment=environment(date, gpu)
+        record.evaluation, mode=Mode.GPU, environment=build.environment(date=date)
     )
     attempt = dataclasses.replace(record.attempt, evaluation=evaluation)
     return dataclasses.replace(record, attempts=(attempt,))

@@ -7,13 +7,14 @@ response, and a diagnosis of the installation. Running a study is run.py's.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritonexp.errors import ConfigError, TritonExpError
+from tritonexp.errors import ConfigError, PromptError, TritonExpError
 from tritonexp.records import MachineFacts, Prompt, from_json, to_json
 
 if TYPE_CHECKING:
@@ -138,12 +139,41 @@ def _rendered(options: argparse.Namespace) -> Prompt:
     config = compose(overrides)
     operation = rooms.load(options.operation)
     known = _machine_facts() if options.facts is None else _facts_in(options.facts)
-    return prompting.render(
-        operation.brief,
-        config.prompt.name,
-        config.prompt.components,
+
+    def render(facts: MachineFacts) -> Prompt:
+        return prompting.render(
+            operation.brief,
+            config.prompt.name,
+            config.prompt.components,
+            facts,
+            operation.guarded_sources,
+        )
+
+    try:
+        return render(known)
+    except PromptError as error:
+        if known.gpu_name is not None:
+            raise
+        # what is wrong with a GPU's figures too is wrong for another reason, and is raised here
+        render(_with_a_gpu(known))
+        raise PromptError(
+            f"the prompt {options.prompt!r} tells of a GPU, but"
+            f" {options.facts or 'this machine'} has none. Render it with --facts facts.json, which"
+            " `python -m tritonexp facts > facts.json` writes on a machine with the GPU, or choose"
+            " a prompt that tells of none, such as baseline_only."
+        ) from error
+
+
+def _with_a_gpu(known: MachineFacts) -> MachineFacts:
+    """Facts that are never shown: they only tell whether a prompt lacks more than a GPU."""
+    return dataclasses.replace(
         known,
-        operation.guarded_sources,
+        gpu_name="any",
+        compute_capability="9.0",
+        sm_count=1,
+        shared_memory_per_block_bytes=1,
+        l2_bytes=1,
+        bandwidth_gb_s=1.0,
     )
 
 
@@ -267,7 +297,9 @@ def _add_prompt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("operation", help="a folder under kernels/")
     parser.add_argument("prompt", help="a file of conf/prompt/")
     parser.add_argument(
-        "--facts", type=Path, help="the machine that the prompt tells of; this one if not given"
+        "--facts",
+        type=Path,
+        help="what `facts` printed on the machine that the prompt tells of; this one if not given",
     )
 
 

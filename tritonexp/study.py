@@ -103,8 +103,8 @@ def run_study(
     with (open_referee or _referee())(**arguments, progress=progress) as referee:
         if referee.mode is Mode.INTERPRETER:
             note(
-                "No GPU here: kernels are verified in Triton's interpreter at small sizes,"
-                " and nothing is timed."
+                "No GPU here: kernels are verified in Triton's interpreter at small sizes and"
+                " nothing is timed, whatever sizes= and timing= say."
             )
         referee.check_fits()
         prompt = prompting.render(

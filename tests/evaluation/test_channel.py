@@ -46,6 +46,51 @@ def test_answer_belongs_to_its_request(ends):
         assert ours.answer(5) == {"done": number}
 
 
+def test_requests_under_way_are_answered_in_their_order(ends):
+    """Several may be sent before the first answer is read; an answer out of turn is refused."""
+    ours, theirs = ends
+    worker = Channel(theirs)
+    for number in range(3):
+        ours.ask("run", count=number)
+    for number in range(3):
+        assert worker.serve()[0]["count"] == number
+        worker.reply(done=number)
+    assert [ours.answer(5)["done"] for _ in range(3)] == [0, 1, 2]
+    ours.ask("run")
+    ours.ask("run")
+    worker.serve()
+    worker.serve()
+    worker.reply(done=1)
+    with pytest.raises(ChannelGarbageError, match="nonce"):
+        ours.answer(5)
+
+
+def test_answer_that_has_come_is_read_though_the_time_is_up(ends):
+    """A reader that was busy elsewhere does not blame the other end for it."""
+    ours, theirs = ends
+    worker = Channel(theirs)
+    ours.ask("run")
+    worker.serve()
+    worker.reply(done=1)
+    assert ours.answer(0) == {"done": 1}
+    ours.ask("run")
+    with pytest.raises(ChannelTimeoutError):
+        ours.answer(0)
+
+
+def test_waiting_tells_which_channels_have_something(ends):
+    """An answer and a closed end count; silence ends with the time that was given."""
+    first, _ = ends
+    second, at_second = Channel.pair()
+    third, at_third = Channel.pair()
+    assert Channel.wait([first, second, third], 0.01) == [False, False, False]
+    at_second.send(frame(b"{}"))
+    at_third.close()
+    assert Channel.wait([first, second, third], 5) == [False, True, True]
+    for end in (second, third, at_second):
+        end.close()
+
+
 def test_nonces_are_never_repeated(ends):
     """Two requests carry two nonces, so what answered one cannot answer the other."""
     ours, theirs = ends

@@ -6,12 +6,13 @@ import signal
 import time
 
 import pytest
+import torch
 from candidates import KERNEL, RIGHT, body, candidate
 from processes import children_of, is_running, wait_until
 
 from tritonexp.evaluation.forkserver import ForkServer
 from tritonexp.evaluation.memory import Arena
-from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
+from tritonexp.evaluation.process import Crew, WorkerFailedError
 from tritonexp.records import Status
 
 SLOT = {"shape": [4, 33], "dtype": "float32"}
@@ -49,21 +50,17 @@ def arena():
 @pytest.fixture
 def start(server, arena):
     """Starts a worker for a source and imports it; ends all at the end of the test."""
-    workers = []
+    crews = []
 
-    def started(source, *, load=True):
-        worker = WorkerProcess(server, candidate(source), arena)
-        workers.append(worker)
-        worker.ask_start("attach")
-        worker.answer(20)
-        if load:
-            worker.ask_start("load")
-            worker.answer(20)
+    def started(source):
+        crews.append(Crew(server, candidate(source), [arena]))
+        (worker,) = crews[-1].workers
+        worker.finish_start(20)
         return worker
 
     yield started
-    for worker in workers:
-        worker.close()
+    for crew in crews:
+        crew.close()
 
 
 def failure_of(worker, timeout_s=20):
@@ -106,13 +103,13 @@ def test_worker_sees_no_secret_of_the_referee(start):
 def test_worker_holds_no_descriptor_of_another(start, server, arena):
     """Beside its log it has its end of one channel and its own arena, whoever else is running."""
     other = Arena(4096, "cpu")
-    before = WorkerProcess(server, candidate(RIGHT), other)
+    before = Crew(server, candidate(RIGHT), [other])
     names = printed_by(
         start,
         "[[n, os.readlink(n), os.stat(n).st_ino] for n in map('/proc/self/fd/{}'.format, range(99))"
         " if os.path.islink(n)]",
     )
-    assert before.alive
+    assert before.workers[0].alive
     beyond = [item for item in names if int(item[0].rpartition("/")[2]) > 2]
     sockets = [name for _, name, _ in beyond if name.startswith("socket:")]
     memory = {number for _, name, number in beyond if name.startswith("/memfd:")}
@@ -201,10 +198,8 @@ def test_what_a_crashed_worker_printed_is_kept(start):
 )
 def test_failures_of_the_import_have_their_own_statuses(start, source, status, told):
     """What fails before the first call is told from what fails in it."""
-    worker = start(source, load=False)
-    worker.ask_start("load")
     with pytest.raises(WorkerFailedError) as caught:
-        worker.answer(20)
+        start(source)
     assert caught.value.status is status
     assert told in caught.value.reason
 
@@ -247,15 +242,67 @@ def test_close_ends_what_the_worker_started(start, tmp_path):
     assert wait_until(lambda: not is_running(child))
 
 
-def test_folder_is_gone_after_the_end(start, server):
-    """A worker's folder holds its file while it lives, and nothing stays of it."""
-    worker = start(body("open('left_behind', 'w').write('x')\nreturn x"))
+def test_folder_is_gone_after_the_end(server, arena):
+    """A crew's folder holds its file while it lives, and nothing stays of it."""
+    crew = Crew(server, candidate(body("open('left_behind', 'w').write('x')\nreturn x")), [arena])
+    (worker,) = crew.workers
+    worker.finish_start(20)
     worker.call("run", 20, **RUN)
-    (folder,) = server.folder.glob("candidate-*")
+    (folder,) = server.folder.glob("crew-*")
     assert {"candidate.py", "left_behind"} <= {item.name for item in folder.iterdir()}
-    worker.close()
-    assert list(server.folder.glob("candidate-*")) == []
-    worker.close()
+    crew.close()
+    assert list(server.folder.glob("crew-*")) == []
+    crew.close()
+
+
+def test_workers_of_a_crew_share_their_folder_and_nothing_else(server, arena):
+    """What one compiles the other finds, and each has an arena and a channel of its own."""
+    second = Arena(4096, "cpu")
+    second.wipe()
+    second.view(0, (4, 33), "float32").zero_()
+    crew = Crew(server, candidate(RIGHT), [arena, second])
+    for worker in crew.workers:
+        worker.finish_start(20)
+        worker.ask("run", **RUN)
+    for worker in crew.workers:
+        assert worker.answer(20)["copied"] is True
+    assert second.view(1024, (4, 33), "float32").allclose(torch.tensor(1 / 33))
+    assert not arena.view(1024, (4, 33), "float32").allclose(torch.tensor(1 / 33))
+    crew.close()
+    second.close()
+    assert children_of(server._process.pid) == []
+
+
+def test_crews_forked_ahead_are_taken_and_others_are_ended(server, arena):
+    """What was forked ahead is what is used; a crew that nobody asks for any more goes away."""
+    server.fork_ahead(1, 2)
+    server.fork_ahead(1)
+    taken = server.fork(1)
+    assert len(children_of(server._process.pid)) == 1
+    assert [folder.name for folder in server.folder.glob("crew-*")] == [taken.folder.name]
+    again = server.fork(1)
+    assert again.process_ids != taken.process_ids
+    for forks in (taken, again):
+        for process_id in forks.process_ids:
+            server.reap(process_id, 0.0)
+    server.fork_ahead(1)
+    crew = Crew(server, candidate(RIGHT), [arena])
+    crew.workers[0].finish_start(20)
+    assert crew.workers[0].call("run", 20, **RUN)["copied"] is True
+    crew.close()
+    assert children_of(server._process.pid) == []
+
+
+def test_advice_in_a_cuda_error_is_no_fault(start):
+    """Every error of CUDA's ends with advice on device-side assertions; its first line counts."""
+    advice = "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions."
+    told = f"CUDA error: operation not permitted when stream is capturing\\n{advice}"
+    failure = failure_of(start(body(f"raise RuntimeError('{told}')")))
+    assert failure.status is Status.RUNTIME_ERROR
+    lost = f"CUDA error: device-side assert triggered\\n{advice}"
+    worker = start(body(f"raise RuntimeError('{lost}')"))
+    assert failure_of(worker).status is Status.CRASHED
+    assert not worker.alive
 
 
 @pytest.mark.parametrize(
@@ -326,12 +373,10 @@ def test_closing_the_server_ends_its_workers_and_removes_its_folder():
     """Nothing of a server is left: no process, no folder."""
     own = ForkServer(None)
     arena = Arena(4096, "cpu")
-    worker = WorkerProcess(own, candidate(KERNEL + "while True: pass\n"), arena)
-    worker.ask_start("attach")
-    worker.answer(20)
-    worker.ask_start("load")
+    (worker,) = Crew(own, candidate(KERNEL + "while True: pass\n"), [arena]).workers
+    own.fork_ahead(1)
     own.close()
     assert wait_until(lambda: not is_running(worker._process_id))
     assert not own.folder.exists()
-    worker._channel.close()
+    worker.channel.close()
     arena.close()

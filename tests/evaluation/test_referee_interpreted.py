@@ -19,7 +19,7 @@ from processes import children_of
 
 from tritonexp import operations
 from tritonexp.errors import ConfigError
-from tritonexp.evaluation import Referee, offline, referee
+from tritonexp.evaluation import Referee, offline, process
 from tritonexp.records import Clock, Mode, Status, TimingProtocol
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
@@ -78,7 +78,7 @@ def verdict(judge, monkeypatch):
     def tried(source):
         found = judge.evaluate(candidate(source)).candidate
         assert children_of(judge._servers()[0]._process.pid) == []
-        assert list(judge._servers()[0].folder.glob("candidate-*")) == []
+        assert list(judge._servers()[0].folder.glob("crew-*")) == []
         after = judge.evaluate(candidate(RIGHT)).candidate
         assert (after.status, after.reason) == (Status.CORRECT, "")
         return found
@@ -399,7 +399,7 @@ def test_forged_answer_is_a_status(verdict, answer):
 
 def test_endless_import_is_a_timeout(verdict, monkeypatch):
     """An import has a time limit too."""
-    monkeypatch.setattr(referee, "START_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(process, "START_TIMEOUT_S", 2.0)
     trial = verdict("while True: pass\n" + RIGHT)
     assert trial.status is Status.TIMEOUT
     assert "importing the file" in trial.reason

@@ -16,15 +16,15 @@ SECRETS = ("ANTHROPIC_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRA
 
 def run_confined(program, tmp_path, *, timeout_s=60):
     """Run a program in a fresh process that confined itself to a folder first."""
-    folder, cache = tmp_path / "folder", tmp_path / "cache"
+    folder = tmp_path / "folder"
     folder.mkdir()
     start = (
         "import pathlib, sys\n"
         "from tritonexp.evaluation import sandbox\n"
-        "sandbox.confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
+        "sandbox.confine(pathlib.Path(sys.argv[1]))\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", start + program, str(folder), str(cache)],
+        [sys.executable, "-c", start + program, str(folder)],
         check=False,
         capture_output=True,
         text=True,
@@ -63,7 +63,7 @@ def test_confined_process_leads_its_own_group_in_its_folder(tmp_path):
     folder, leads, home, temporary, *caches = done.stdout.splitlines()
     assert folder == home == temporary == str(tmp_path / "folder")
     assert leads == "True"
-    assert all(cache.startswith(str(tmp_path / "cache")) for cache in caches)
+    assert all(cache.startswith(f"{folder}/") for cache in caches)
 
 
 def test_limits_are_set_and_cannot_be_raised(tmp_path):
@@ -112,7 +112,7 @@ def test_process_over_its_processor_time_is_ended(tmp_path):
         "import pathlib, sys\n"
         "from tritonexp.evaluation import sandbox\n"
         "sandbox.MAX_CPU_S = 1\n"
-        "sandbox.confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]))\n"
+        "sandbox.confine(pathlib.Path(sys.argv[1]))\n"
         "while True: pass\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, timeout=60)

@@ -145,6 +145,17 @@ class Idle(FakeWorker):
         return self.first
 
 
+class Sloppy(FakeWorker):
+    """Does without the maximum in its graph, which only large values show."""
+
+    def compute(self):
+        return [
+            numerator / numerator.sum(dim=1, keepdim=True)
+            for (item,) in self._sets
+            for numerator in [self.arena.view(item["offset"], item["shape"], item["dtype"]).exp()]
+        ]
+
+
 class Failing(FakeWorker):
     """Fails a command after having done it a number of times."""
 
@@ -178,8 +189,8 @@ def take_turns():
             worker.journal = workers[0].journal
         seeds = iter(range(1_000_000))
 
-        def draw():
-            case = Case(size=SIZE, dtype="float32", distribution="normal", seed=next(seeds))
+        def draw(distribution):
+            case = Case(size=SIZE, dtype="float32", distribution=distribution, seed=next(seeds))
             return make_arguments(SPEC, case, "cpu")
 
         judge = judge or results_judge(OPERATION, "float32", SIZE)
@@ -245,6 +256,15 @@ def test_worker_whose_clock_lies_is_a_mismatch(take_turns, claimed):
     assert liar.failure.status is Status.CLOCK_MISMATCH
     assert "disagree" in liar.failure.reason
     assert liar.referee_us == pytest.approx(100, rel=0.01)
+    assert honest.failure is None
+
+
+def test_graph_is_verified_on_every_distribution(take_turns):
+    """A shortcut that is right on ordinary values is found out before anything is timed."""
+    sloppy, honest = take_turns(Sloppy("sloppy"), FakeWorker("honest"))
+    assert sloppy.failure.status is Status.STALE_RESULT
+    assert "a captured call on large values" in sloppy.failure.reason
+    assert sloppy.rounds_us == []
     assert honest.failure is None
 
 

@@ -1,6 +1,6 @@
 """What is read off a candidate's source."""
 
-import report_builders as build
+import builders as build
 
 from tritonexp.report.code import analyse
 

@@ -3,8 +3,8 @@
 import dataclasses
 import re
 
+import builders as build
 import pytest
-import report_builders as build
 
 from tritonexp import report
 from tritonexp.records import Interval, Mode, Outcome, Status, StudyRecord, from_json, to_json
@@ -70,8 +70,8 @@ def test_every_speedup_carries_its_interval_and_word(gpu_record):
 
 def test_tie_is_called_tie():
     """A candidate within the margin of the expert is a tie, per size and over all."""
-    medians = {**build.MEDIANS_US, "candidate": build.MEDIANS_US["liger"]}
-    evaluation = build.gpu_evaluation(candidate=build.trial("candidate", medians=medians))
+    like_the_expert = build.trial("candidate", medians_us=build.MEDIANS_US["liger"])
+    evaluation = build.gpu_evaluation(candidate=like_the_expert)
     text = document.render(build.record(evaluation))
     assert evaluation.comparison("liger").outcome is Outcome.TIE
     assert re.search(r"Candidate / liger: \d\.\d+x \[[\d., ]+\] tie", text)

@@ -2,8 +2,8 @@
 
 import dataclasses
 
+import builders as build
 import pytest
-import report_builders as build
 
 from tritonexp.records import Status
 from tritonexp.report import rubric

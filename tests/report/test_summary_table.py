@@ -1,6 +1,6 @@
 """What a run prints at its end."""
 
-import report_builders as build
+import builders as build
 from rich.console import Console
 
 from tritonexp import report

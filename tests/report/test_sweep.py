@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
+import builders as build
 import pytest
-import report_builders as build
 
 from tritonexp import report
 from tritonexp.records import Status
@@ -19,7 +19,7 @@ def good(seed=0, factor=1.0, **choices):
 
 def bad(seed=0, **choices):
     """A job whose kernel was wrong."""
-    subject = build.trial("candidate", status=Status.INCORRECT, timed=False, reason="wrong")
+    subject = build.trial("candidate", status=Status.INCORRECT, reason="wrong")
     return build.record(
         build.gpu_evaluation(candidate=subject),
         seed=seed,

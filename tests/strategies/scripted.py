@@ -3,57 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import builders as build
+
 from tritonexp.records import (
     Clock,
     Comparison,
     Completion,
-    Environment,
     Evaluation,
     Implementation,
     MachineFacts,
-    Mode,
     Outcome,
     Prompt,
-    Provenance,
-    Role,
     Status,
-    Trial,
 )
-
-FACTS = MachineFacts(
-    triton_version="3.7.1",
-    gpu_name=None,
-    compute_capability=None,
-    sm_count=None,
-    shared_memory_per_block_bytes=None,
-    l2_bytes=None,
-    bandwidth_gb_s=None,
-)
-
-
-def completion(text: str, origin: str = "api", **changes: object) -> Completion:
-    """Make an answer of a provider."""
-    values: dict[str, object] = {
-        "text": text,
-        "model_asked": "claude-sonnet-5-5",
-        "model_answered": None,
-        "stop_reason": None,
-        "usage": None,
-        "cost_usd": None,
-        "latency_s": None,
-        "request_id": None,
-        "failure": None,
-        "reason": "",
-        "origin": origin,
-        "sample": None,
-        "recorded_on": None,
-    }
-    return Completion(**{**values, **changes})
 
 
 def answer(kernel: str) -> Completion:
     """Make an answer whose kernel can be told from others by its comment."""
-    return completion(f"```python\ndef softmax(x):\n    return x  # {kernel}\n```\n")
+    return build.completion(f"```python\ndef softmax(x):\n    return x  # {kernel}\n```\n")
 
 
 @dataclass
@@ -93,32 +60,9 @@ class ScriptedJudge:
         return evaluation(candidate, status, speedup)
 
 
-def trial(implementation: Implementation, status: Status) -> Trial:
-    """Make a trial without figures."""
-    return Trial(
-        implementation=implementation,
-        status=status,
-        reason="" if status is Status.CORRECT else f"why it is {status}",
-        log="",
-        cases=(),
-        kernels=(),
-        compiled=(),
-        timings=(),
-        first_call_s=None,
-    )
-
-
 def evaluation(candidate: Implementation, status: Status, speedup: float | None) -> Evaluation:
     """Make an evaluation whose only figure is the speed-up over the baseline."""
-    baseline = Implementation(
-        name="baseline",
-        role=Role.BASELINE,
-        source="def softmax(x): ...",
-        entry_point="softmax",
-        provenance=Provenance(
-            origin="baseline", name="naive", version=None, licence=None, location=None
-        ),
-    )
+    reason = "" if status is Status.CORRECT else f"why it is {status}"
     comparison = Comparison(
         subject="candidate",
         reference="baseline",
@@ -129,27 +73,8 @@ def evaluation(candidate: Implementation, status: Status, speedup: float | None)
         outcome=Outcome.FAILED if speedup is None else Outcome.FASTER,
         reason="",
     )
-    return Evaluation(
-        mode=Mode.GPU,
-        operation="softmax",
-        sizes=(),
-        dtype="float32",
-        protocol=None,
-        environment=Environment(
-            date="2026-11-22T00:00:00+00:00",
-            gpu=None,
-            cpu="cpu",
-            platform="Linux",
-            python="3.11",
-            torch="2.13.0",
-            triton="3.7.1",
-            tritonexp="0",
-            packages={},
-            sandbox="none",
-        ),
-        ceilings=None,
-        candidate=trial(candidate, status),
-        references=(trial(baseline, Status.CORRECT),),
+    return build.evaluation(
+        build.trial(candidate, status=status, reason=reason, timed=False),
+        [build.trial("baseline", timed=False)],
         comparisons=(comparison,),
-        duration_s=0.0,
     )

@@ -2,23 +2,24 @@
 
 from pathlib import Path
 
+import builders as build
 import pytest
 
-from tests.strategies.scripted import ScriptedJudge, ScriptedProvider, answer, completion
+from tests.strategies.scripted import ScriptedJudge, ScriptedProvider, answer
 from tritonexp import strategies
 from tritonexp.errors import ConfigError, GenerationError, RecordingError
 from tritonexp.generation import ProviderSettings, make_provider
 from tritonexp.generation.recorded_provider import recording_path, write_recording
-from tritonexp.records import Attempt, OperationBrief, Prompt, Role, Status
+from tritonexp.records import Attempt, Role, Status
 
 CORRECT = {"": (Status.CORRECT, 2.0)}
 
 
 def run(
-    strategy: str, prompt: Prompt, brief: OperationBrief, provider: object, judge: object, **n: int
+    strategy: str, provider: object, judge: object, **n: int
 ) -> tuple[tuple[Attempt, ...], int]:
     """Run a strategy, silently."""
-    return strategies.run(strategy, prompt, provider, judge, brief, lambda _: None, **n)
+    return strategies.run(strategy, build.PROMPT, provider, judge, build.BRIEF, lambda _: None, **n)
 
 
 def test_strategies_are_the_modules() -> None:
@@ -27,27 +28,23 @@ def test_strategies_are_the_modules() -> None:
 
 
 @pytest.mark.parametrize("name", ["greedy", "", "_attempt"])
-def test_unknown_strategy_lists_the_choices(
-    prompt: Prompt, brief: OperationBrief, name: str
-) -> None:
+def test_unknown_strategy_lists_the_choices(name: str) -> None:
     """A name that is no strategy is refused before the provider is asked."""
     provider = ScriptedProvider([answer("a")])
     with pytest.raises(ConfigError, match="there are best_of_n, single_shot"):
-        run(name, prompt, brief, provider, ScriptedJudge(CORRECT))
+        run(name, provider, ScriptedJudge(CORRECT))
     assert provider.prompts == []
 
 
-def test_single_shot_judges_the_code_of_the_one_answer(
-    prompt: Prompt, brief: OperationBrief
-) -> None:
+def test_single_shot_judges_the_code_of_the_one_answer() -> None:
     """The candidate is the extracted code, with the model that answered as its provenance."""
     provider = ScriptedProvider([answer("a")])
     judge = ScriptedJudge(CORRECT)
-    (attempt,), chosen = run("single_shot", prompt, brief, provider, judge)
+    (attempt,), chosen = run("single_shot", provider, judge)
     (candidate,) = judge.candidates
     source = "def softmax(x):\n    return x  # a\n"
     assert chosen == 0
-    assert provider.prompts == [prompt]
+    assert provider.prompts == [build.PROMPT]
     assert (candidate.name, candidate.role) == ("candidate", Role.CANDIDATE)
     assert (candidate.source, candidate.entry_point) == (source, "softmax")
     assert (candidate.provenance.origin, candidate.provenance.name) == (
@@ -59,79 +56,71 @@ def test_single_shot_judges_the_code_of_the_one_answer(
     assert attempt.evaluation.candidate.implementation == candidate
 
 
-def test_answering_model_is_named_where_it_is_known(prompt: Prompt, brief: OperationBrief) -> None:
+def test_answering_model_is_named_where_it_is_known() -> None:
     """The model that answered stands before the one that was asked."""
-    told = completion("```python\ndef softmax(x): ...\n```", model_answered="claude-sonnet-5-5-x")
+    told = build.completion(
+        "```python\ndef softmax(x): ...\n```", model_answered="claude-sonnet-5-5-x"
+    )
     judge = ScriptedJudge(CORRECT)
-    run("single_shot", prompt, brief, ScriptedProvider([told]), judge)
+    run("single_shot", ScriptedProvider([told]), judge)
     assert judge.candidates[0].provenance.name == "claude-sonnet-5-5-x"
 
 
-def test_wrong_kernel_is_an_attempt_with_its_reason(prompt: Prompt, brief: OperationBrief) -> None:
+def test_wrong_kernel_is_an_attempt_with_its_reason() -> None:
     """What the judge found is what the attempt says."""
     judge = ScriptedJudge({"": (Status.INCORRECT, None)})
-    (attempt,), _ = run("single_shot", prompt, brief, ScriptedProvider([answer("a")]), judge)
+    (attempt,), _ = run("single_shot", ScriptedProvider([answer("a")]), judge)
     assert (attempt.status, attempt.reason) == (Status.INCORRECT, "why it is INCORRECT")
 
 
 @pytest.mark.parametrize("failure", [Status.REFUSED, Status.TRUNCATED, Status.API_ERROR])
-def test_failed_completion_is_an_attempt_that_is_not_judged(
-    prompt: Prompt, brief: OperationBrief, failure: Status
-) -> None:
+def test_failed_completion_is_an_attempt_that_is_not_judged(failure: Status) -> None:
     """Even code in a cut answer is not taken for the model's kernel."""
-    failed = completion(answer("a").text, failure=failure, reason="because")
+    failed = build.completion(answer("a").text, failure=failure, reason="because")
     judge = ScriptedJudge(CORRECT)
-    (attempt,), _ = run("single_shot", prompt, brief, ScriptedProvider([failed]), judge)
+    (attempt,), _ = run("single_shot", ScriptedProvider([failed]), judge)
     assert (attempt.status, attempt.reason) == (failure, "because")
     assert (attempt.source, attempt.evaluation) == (None, None)
     assert judge.candidates == []
 
 
-def test_answer_without_code_is_an_attempt_that_is_not_judged(
-    prompt: Prompt, brief: OperationBrief
-) -> None:
+def test_answer_without_code_is_an_attempt_that_is_not_judged() -> None:
     """NO_CODE names the function that was looked for."""
     judge = ScriptedJudge(CORRECT)
-    provider = ScriptedProvider([completion("I would rather not.")])
-    (attempt,), _ = run("single_shot", prompt, brief, provider, judge)
+    provider = ScriptedProvider([build.completion("I would rather not.")])
+    (attempt,), _ = run("single_shot", provider, judge)
     assert attempt.status is Status.NO_CODE
     assert "softmax" in attempt.reason
     assert (attempt.source, attempt.evaluation) == (None, None)
     assert judge.candidates == []
 
 
-def test_text_of_a_file_is_judged_whole(prompt: Prompt, brief: OperationBrief) -> None:
+def test_text_of_a_file_is_judged_whole() -> None:
     """A fence in a kernel file's docstring does not make the docstring the candidate."""
     text = '"""Use:\n```python\ndef softmax(x): ...\n```\n"""\n\ndef softmax(x):\n    return x\n'
     judge = ScriptedJudge(CORRECT)
-    provider = ScriptedProvider([completion(text, origin="file")])
-    run("single_shot", prompt, brief, provider, judge)
+    provider = ScriptedProvider([build.completion(text, origin="file")])
+    run("single_shot", provider, judge)
     assert judge.candidates[0].source == text
     assert judge.candidates[0].provenance.origin == "file"
 
 
-def test_single_shot_refuses_an_n_that_it_would_ignore(
-    prompt: Prompt, brief: OperationBrief
-) -> None:
+def test_single_shot_refuses_an_n_that_it_would_ignore() -> None:
     """strategy.n=5 with single_shot is a mistake that is told."""
     provider = ScriptedProvider([answer("a")])
     with pytest.raises(ConfigError, match=r"strategy=best_of_n strategy\.n=5"):
-        run("single_shot", prompt, brief, provider, ScriptedJudge(CORRECT), n=5)
+        run("single_shot", provider, ScriptedJudge(CORRECT), n=5)
     assert provider.prompts == []
 
 
 @pytest.mark.parametrize("n", [None, 0, -1])
-def test_best_of_n_refuses_an_n_below_one(
-    prompt: Prompt, brief: OperationBrief, n: int | None
-) -> None:
+def test_best_of_n_refuses_an_n_below_one(n: int | None) -> None:
     """No answers are no study."""
     with pytest.raises(ConfigError, match=r"set strategy\.n"):
-        run("best_of_n", prompt, brief, ScriptedProvider([]), ScriptedJudge(CORRECT), n=n)
+        run("best_of_n", ScriptedProvider([]), ScriptedJudge(CORRECT), n=n)
 
 
-def test_best_of_n_chooses_the_fastest_correct_and_keeps_all(
-    prompt: Prompt, brief: OperationBrief
-) -> None:
+def test_best_of_n_chooses_the_fastest_correct_and_keeps_all() -> None:
     """A faster kernel that was found out does not count, a slower correct one does not win."""
     words = ["slow", "fast", "cheat", "wrong"]
     judge = ScriptedJudge(
@@ -143,7 +132,7 @@ def test_best_of_n_chooses_the_fastest_correct_and_keeps_all(
         }
     )
     provider = ScriptedProvider([answer(word) for word in words])
-    attempts, chosen = run("best_of_n", prompt, brief, provider, judge, n=4)
+    attempts, chosen = run("best_of_n", provider, judge, n=4)
     assert chosen == 1
     assert [attempt.number for attempt in attempts] == [1, 2, 3, 4]
     assert [attempt.status for attempt in attempts] == [
@@ -152,61 +141,53 @@ def test_best_of_n_chooses_the_fastest_correct_and_keeps_all(
         Status.STALE_RESULT,
         Status.INCORRECT,
     ]
-    assert provider.prompts == [prompt] * 4
+    assert provider.prompts == [build.PROMPT] * 4
 
 
-def test_best_of_n_prefers_correct_without_a_time_to_wrong(
-    prompt: Prompt, brief: OperationBrief
-) -> None:
+def test_best_of_n_prefers_correct_without_a_time_to_wrong() -> None:
     """In the interpreter nothing is timed, and the first correct attempt is chosen."""
     judge = ScriptedJudge(
         {"wrong": (Status.INCORRECT, None), "": (Status.CORRECT, None)},
     )
     provider = ScriptedProvider([answer("wrong"), answer("b"), answer("c")])
-    assert run("best_of_n", prompt, brief, provider, judge, n=3)[1] == 1
+    assert run("best_of_n", provider, judge, n=3)[1] == 1
 
 
-def test_best_of_n_chooses_a_judged_attempt_where_none_is_correct(
-    prompt: Prompt, brief: OperationBrief
-) -> None:
+def test_best_of_n_chooses_a_judged_attempt_where_none_is_correct() -> None:
     """A wrong kernel tells more than a refusal, whatever its time."""
     judge = ScriptedJudge({"b": (Status.INCORRECT, None), "c": (Status.STALE_RESULT, 9.0)})
-    refused = completion("", failure=Status.REFUSED, reason="no")
+    refused = build.completion("", failure=Status.REFUSED, reason="no")
     provider = ScriptedProvider([refused, answer("b"), answer("c")])
-    assert run("best_of_n", prompt, brief, provider, judge, n=3)[1] == 1
+    assert run("best_of_n", provider, judge, n=3)[1] == 1
 
 
-def test_best_of_n_has_all_answers_before_it_measures(
-    prompt: Prompt, brief: OperationBrief
-) -> None:
+def test_best_of_n_has_all_answers_before_it_measures() -> None:
     """A key that is refused on the second question ends the job before anything is measured."""
     judge = ScriptedJudge(CORRECT)
     provider = ScriptedProvider([answer("a"), GenerationError("no")])
     with pytest.raises(GenerationError):
-        run("best_of_n", prompt, brief, provider, judge, n=2)
+        run("best_of_n", provider, judge, n=2)
     assert judge.candidates == []
 
 
-def test_best_of_n_judges_a_file_once(prompt: Prompt, brief: OperationBrief) -> None:
+def test_best_of_n_judges_a_file_once() -> None:
     """The same file measured n times would pass noise off as choice."""
     text = "def softmax(x):\n    return x\n"
-    provider = ScriptedProvider([completion(text, origin="file")] * 3)
-    attempts, chosen = run("best_of_n", prompt, brief, provider, ScriptedJudge(CORRECT), n=3)
+    provider = ScriptedProvider([build.completion(text, origin="file")] * 3)
+    attempts, chosen = run("best_of_n", provider, ScriptedJudge(CORRECT), n=3)
     assert (len(attempts), chosen) == (1, 0)
 
 
-def test_best_of_n_plays_recorded_samples_in_turn(
-    prompt: Prompt, brief: OperationBrief, tmp_path: Path
-) -> None:
+def test_best_of_n_plays_recorded_samples_in_turn(tmp_path: Path) -> None:
     """Each attempt is another recording, and says which file it came from."""
     for sample, word in enumerate(["one", "two"], start=1):
-        path = recording_path(tmp_path, prompt.name, sample)
-        write_recording(path, prompt, answer(word).text, "2026-11-22", "Claude", sample)
+        path = recording_path(tmp_path, build.PROMPT.name, sample)
+        write_recording(path, build.PROMPT, answer(word).text, "2026-11-22", "Claude", sample)
     settings = ProviderSettings(
         name="recorded", provider="recorded", operation="softmax", recorded_dir=tmp_path
     )
     judge = ScriptedJudge({"one": (Status.CORRECT, 1.0), "two": (Status.CORRECT, 2.0)})
-    attempts, chosen = run("best_of_n", prompt, brief, make_provider(settings), judge, n=2)
+    attempts, chosen = run("best_of_n", make_provider(settings), judge, n=2)
     assert chosen == 1
     assert [candidate.provenance.location for candidate in judge.candidates] == [
         "kernels/softmax/recorded/baseline_only/01.md",
@@ -214,15 +195,15 @@ def test_best_of_n_plays_recorded_samples_in_turn(
     ]
     assert attempts[1].completion.sample == 2
     with pytest.raises(RecordingError, match="there are 1, 2"):
-        run("best_of_n", prompt, brief, make_provider(settings), judge, n=3)
+        run("best_of_n", make_provider(settings), judge, n=3)
 
 
-def test_progress_tells_each_step(prompt: Prompt, brief: OperationBrief) -> None:
+def test_progress_tells_each_step() -> None:
     """Who waits is told what for."""
     told: list[str] = []
     provider = ScriptedProvider([answer("a"), answer("b")])
     judge = ScriptedJudge(CORRECT)
-    strategies.run("best_of_n", prompt, provider, judge, brief, told.append, n=2)
+    strategies.run("best_of_n", build.PROMPT, provider, judge, build.BRIEF, told.append, n=2)
     assert told == [
         "asking scripted, 1 of 2",
         "asking scripted, 2 of 2",

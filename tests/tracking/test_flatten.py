@@ -1,11 +1,24 @@
 import dataclasses
 import math
 
+import builders as build
 import pytest
 
 from tritonexp.records import Interval, Outcome, Status
 from tritonexp.tracking.flatten import figures_of, params_of, table_of, tags_of
 from tritonexp.tracking.notes import note_of
+
+REASON = "row 3 is off by 0.5 | `x` at 3x257"
+
+
+def timed(**sides):
+    """Make the record of a study on a GPU."""
+    return build.record(build.gpu_evaluation(**sides))
+
+
+def ended(status):
+    """Make the record of a study on a GPU whose candidate ended so."""
+    return timed(candidate=build.trial("candidate", status=status, reason=REASON))
 
 
 def summaries(record):
@@ -20,16 +33,18 @@ def with_evaluation(record, **changes):
     return dataclasses.replace(record, attempts=(dataclasses.replace(attempt, evaluation=changed),))
 
 
-def test_correct_record_gives_every_summary(make_record):
+def test_correct_record_gives_every_summary():
     """A correct, timed kernel has speed-ups with bounds, ceiling, error, cost and tokens."""
-    figures = summaries(make_record())
+    record = timed()
+    figures = summaries(record)
     expected = math.prod((24.0 / 4.1, 52.5 / 10.5, 189.6 / 35.5, 91.2 / 18.3)) ** 0.25
-    assert figures["speedup_vs_baseline"] == pytest.approx(expected)
-    assert figures["speedup_vs_baseline_low"] == pytest.approx(expected * 0.98)
-    assert figures["speedup_vs_baseline_high"] == pytest.approx(expected * 1.02)
+    interval = record.evaluation.comparison("baseline").interval
+    assert figures["speedup_vs_baseline"] == pytest.approx(expected, rel=0.005)
+    assert figures["speedup_vs_baseline_low"] == interval.low
+    assert figures["speedup_vs_baseline_high"] == interval.high
     assert figures["score"] == figures["speedup_vs_baseline"]
     assert figures["speedup_vs_expert"] == pytest.approx(
-        math.prod((4.5 / 4.1, 11.0 / 10.5, 39.1 / 35.5, 20.1 / 18.3)) ** 0.25
+        math.prod((4.5 / 4.1, 11.0 / 10.5, 39.1 / 35.5, 20.1 / 18.3)) ** 0.25, rel=0.005
     )
     assert 0.4 < figures["fraction_of_ceiling"] < 1
     assert {name: figures[name] for name in ("correct", "attempts", "error_vs_float64")} == {
@@ -41,10 +56,10 @@ def test_correct_record_gives_every_summary(make_record):
     assert (figures["cost_usd"], figures["latency_s"]) == (0.02, 12.5)
 
 
-def test_step_is_the_index_of_the_size(make_record):
+def test_step_is_the_index_of_the_size():
     """Each per-size metric has one value per size, in the order of the sizes."""
     by_name: dict[str, list[tuple[int, float]]] = {}
-    for figure in figures_of(make_record()):
+    for figure in figures_of(timed()):
         if figure.name.startswith("size/"):
             by_name.setdefault(figure.name, []).append((figure.step, figure.value))
     assert set(by_name) == {
@@ -52,6 +67,7 @@ def test_step_is_the_index_of_the_size(make_record):
         "size/baseline_us",
         "size/expert_us",
         "size/torch_us",
+        "size/house_us",
         "size/fraction_of_ceiling",
         "size/speedup_vs_baseline",
         "size/speedup_vs_expert",
@@ -60,25 +76,25 @@ def test_step_is_the_index_of_the_size(make_record):
     assert by_name["size/candidate_us"] == [(0, 4.1), (1, 10.5), (2, 35.5), (3, 18.3)]
 
 
-def test_wrong_kernel_scores_zero_and_has_no_speedup(make_record):
+def test_wrong_kernel_scores_zero_and_has_no_speedup():
     """A failure counts in the score, and leaves no speed-up that could be averaged."""
-    figures = summaries(make_record(status=Status.INCORRECT))
+    figures = summaries(ended(Status.INCORRECT))
     assert (figures["correct"], figures["score"]) == (0.0, 0.0)
     assert not {name for name in figures if name.startswith(("speedup", "fraction"))}
 
 
-def test_disbelieved_times_stay_out_of_the_charts(make_record):
+def test_disbelieved_times_stay_out_of_the_charts():
     """An implausible kernel's times are in the table, and are no metric."""
-    record = make_record(status=Status.IMPLAUSIBLE)
+    record = ended(Status.IMPLAUSIBLE)
     names = {figure.name for figure in figures_of(record)}
     assert "size/baseline_us" in names
     assert not {name for name in names if "candidate" in name or "speedup" in name}
     assert "IMPLAUSIBLE" in table_of(record.evaluation)["status"]
 
 
-def test_generation_failure_has_no_measured_figure(make_record):
+def test_generation_failure_has_no_measured_figure():
     """Without an evaluation there are cost and score, and no mode, GPU or error."""
-    record = make_record(status=Status.NO_CODE, evaluated=False)
+    record = build.record(source=None)
     figures, tags = summaries(record), tags_of(record)
     assert (figures["score"], figures["cost_usd"]) == (0.0, 0.02)
     assert "error_vs_float64" not in figures
@@ -87,30 +103,31 @@ def test_generation_failure_has_no_measured_figure(make_record):
     assert table_of(record.evaluation) == {}
 
 
-def test_interpreted_kernel_has_no_score_and_no_time(make_record, make_evaluation):
+def test_interpreted_kernel_has_no_score_and_no_time():
     """What was verified without a GPU shows times only as recorded, under that name."""
-    earlier = make_evaluation(Status.CORRECT, gpu=True, expert=True, source="x")
-    record = make_record(gpu=False, recorded=earlier)
+    record = build.record(
+        build.interpreter_evaluation(), recorded_evaluation=build.gpu_evaluation()
+    )
     figures, tags = summaries(record), tags_of(record)
     assert figures["correct"] == 1.0
     assert not {name for name in figures if name.startswith(("score", "speedup", "fraction"))}
     assert figures["recorded/speedup_vs_expert"] > 1
     assert (tags["gpu"], tags["mode"]) == ("none", "interpreter")
-    assert tags["recorded_gpu"] == "Example GPU"
+    assert tags["recorded_gpu"] == "NVIDIA H200"
     assert not [figure for figure in figures_of(record) if figure.name.startswith("size/")]
 
 
-def test_without_expert_the_comparison_is_two_way(make_record):
+def test_without_expert_the_comparison_is_two_way():
     """An operation without a human expert has no figure or tag against one."""
-    record = make_record(expert=False)
+    record = timed(names=("baseline", "torch"))
     names = {figure.name for figure in figures_of(record)}
     assert "speedup_vs_baseline" in names
     assert not {name for name in (*names, *tags_of(record)) if "expert" in name}
 
 
-def test_failed_comparison_is_no_figure(make_record):
+def test_failed_comparison_is_no_figure():
     """A size where a side failed takes the mean with it, even if a number is in the record."""
-    record = make_record()
+    record = timed()
     failed = tuple(
         dataclasses.replace(item, outcome=Outcome.FAILED)
         for item in record.evaluation.comparisons
@@ -121,29 +138,29 @@ def test_failed_comparison_is_no_figure(make_record):
     assert tags_of(record)["verdict_vs_expert"] == "failed"
 
 
-def test_size_without_a_time_leaves_no_mean_fraction(make_record):
+def test_size_without_a_time_leaves_no_mean_fraction():
     """The fraction of the ceiling is not averaged over the sizes that happen to be there."""
-    record = make_record()
+    record = timed()
     candidate = record.evaluation.candidate
     shorter = dataclasses.replace(candidate, timings=candidate.timings[1:])
     assert "fraction_of_ceiling" not in summaries(with_evaluation(record, candidate=shorter))
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_not_finite_is_never_a_figure(make_record, value):
+def test_not_finite_is_never_a_figure(value):
     """An infinite error or ratio is left out, everything else stays."""
-    record = make_record()
-    (first, *rest) = record.evaluation.comparisons
-    odd = dataclasses.replace(first, speedup=value, interval=Interval(low=value, high=value))
-    figures = summaries(with_evaluation(record, comparisons=(odd, *rest)))
+    record = timed()
+    overall, expert = map(record.evaluation.comparison, ("baseline", "liger"))
+    odd = dataclasses.replace(overall, speedup=value, interval=Interval(low=value, high=value))
+    figures = summaries(with_evaluation(record, comparisons=(odd, expert)))
     assert "speedup_vs_expert" in figures
     assert not {name for name in figures if name.startswith("speedup_vs_baseline")}
     assert "score" not in figures
 
 
-def test_unknown_cost_of_one_attempt_leaves_no_total(make_record):
+def test_unknown_cost_of_one_attempt_leaves_no_total():
     """A total over attempts is absent rather than too small."""
-    record = make_record()
+    record = timed()
     (attempt,) = record.attempts
     blind = dataclasses.replace(attempt.completion, usage=None, cost_usd=None, latency_s=None)
     second = dataclasses.replace(attempt, number=2, completion=blind)
@@ -152,11 +169,11 @@ def test_unknown_cost_of_one_attempt_leaves_no_total(make_record):
     assert not {"cost_usd", "latency_s", "tokens/input", "tokens/output"} & set(figures)
 
 
-def test_params_are_the_choices(make_record):
+def test_params_are_the_choices():
     """The parameters are what the job was asked to do."""
-    assert params_of(make_record()) == {
+    assert params_of(timed()) == {
         "operation": "softmax",
-        "model": "sonnet",
+        "model": "recorded",
         "prompt": "baseline_only",
         "strategy": "single_shot",
         "sizes": "study",
@@ -166,15 +183,22 @@ def test_params_are_the_choices(make_record):
     }
 
 
-def test_note_tells_speedup_interval_and_verdict(make_record):
+def test_note_tells_speedup_interval_and_verdict():
     """The note of a correct run holds each opponent's ratio, its interval and the GPU."""
-    note = note_of(make_record())
-    assert "**CORRECT** · Example GPU, float32, 2026-11-22" in note
-    assert "| expert (liger) | 1.09x | 1.06 to 1.11 | faster |" in note
-
-
-def test_note_quotes_a_reason_as_text(make_record):
-    """A reason may hold a model's code; it stays on one line inside a code span."""
-    note = note_of(make_record(status=Status.INCORRECT))
-    assert "Reason: `row 3 is off by 0.5 | 'x' at 3x257`" in note
+    record = timed(references=(build.trial("baseline"), build.trial("liger", missing=(3,))))
+    told = dataclasses.replace(
+        record.evaluation.comparison("baseline"),
+        speedup=5.25,
+        interval=Interval(low=5.06, high=5.41),
+    )
+    overall = (told, record.evaluation.comparison("liger"))
+    note = note_of(with_evaluation(record, comparisons=overall))
+    assert "**CORRECT** · NVIDIA H200, float32, 2026-11-22" in note
+    assert "| baseline | 5.25x | 5.06 to 5.41 | faster |" in note
     assert "| expert (liger) | - | - | failed |" in note
+
+
+def test_note_quotes_a_reason_as_text():
+    """A reason may hold a model's code; it stays on one line inside a code span."""
+    note = note_of(ended(Status.INCORRECT))
+    assert "Reason: `row 3 is off by 0.5 | 'x' at 3x257`" in note

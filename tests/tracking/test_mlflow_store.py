@@ -9,10 +9,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import builders as build
 import pytest
 from mlflow import MlflowClient
 
-from tritonexp.records import Status, from_json
+from tritonexp.records import from_json
 from tritonexp.tracking import Store
 
 # mlflow's own, of pandas and SQLAlchemy
@@ -51,13 +52,13 @@ def test_run_holds_params_tags_metrics_and_artifacts(store, make_job):
     folder = make_job(sweep="sweep-1")
     run_id = store.log(folder)
     run = client_of(store).get_run(run_id)
-    assert (run.info.run_name, run.info.status) == ("softmax/sonnet/baseline_only", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("softmax/recorded/baseline_only", "FINISHED")
     assert run.data.params["sizes"] == "study"
     assert {name: run.data.tags[name] for name in ("kind", "sweep", "status", "gpu", "mode")} == {
         "kind": "attempt",
         "sweep": "sweep-1",
         "status": "CORRECT",
-        "gpu": "Example GPU",
+        "gpu": "NVIDIA H200",
         "mode": "gpu",
     }
     assert run.data.tags["mlflow.note.content"].startswith("**CORRECT**")
@@ -93,15 +94,15 @@ def test_timings_are_a_table_of_implementation_and_size(store, make_job, tmp_pat
     path = client_of(store).download_artifacts(run_id, "timings.json", str(tmp_path))
     table = json.loads(Path(path).read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert len(rows) == 16
-    assert {row["implementation"] for row in rows} == {"candidate", "baseline", "liger", "torch"}
+    assert len(rows) == 20
+    assert {row["implementation"] for row in rows} == set(build.MEDIANS_US)
     (row,) = (r for r in rows if (r["implementation"], r["size"]) == ("liger", "4096x4096"))
-    assert (row["median_us"], row["host_us"], row["role"]) == (39.1, 64.1, "expert")
+    assert (row["median_us"], row["host_us"], row["role"]) == (39.1, 68.1, "expert")
 
 
 def test_wrong_kernel_is_a_finished_run(store, make_job):
     """A failure of the model is a result; files that it left out are left out."""
-    folder = make_job(status=Status.NO_CODE, evaluated=False)
+    folder = make_job(evaluation=None, source=None)
     (folder / "candidate.py").unlink()
     run_id = store.log(folder)
     run = client_of(store).get_run(run_id)
@@ -135,7 +136,7 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-def test_records_come_back_as_they_were(store, make_job, make_record):
+def test_records_come_back_as_they_were(store, make_job):
     """A sweep's records are equal to those logged, oldest first, without another sweep's."""
     times = {"b": "2026-11-22T10:00:02+00:00", "a": "2026-11-22T10:00:03+00:00"}
     for study_id, started in times.items():
@@ -144,7 +145,7 @@ def test_records_come_back_as_they_were(store, make_job, make_record):
     store.log(make_job("d", started="2026-11-24T10:00:00+00:00"))
     found = store.records("sweep's 1")
     assert found == [
-        make_record(study_id, sweep="sweep's 1", started=started)
+        build.record(build.gpu_evaluation(), study_id=study_id, sweep="sweep's 1", started=started)
         for study_id, started in times.items()
     ]
     assert store.sweeps() == ["sweep-2", "sweep's 1"]

@@ -1,6 +1,11 @@
-"""What the GPU was measured to reach: copy bandwidth, and the matmul rate per dtype.
+"""What the GPU was measured to reach: copy bandwidth in GB/s, matmul rate per dtype in TFLOP/s.
 
-Measured once per GPU and driver, and kept in the user's cache folder.
+Units are decimal: 1 GB/s is 1e9 bytes and 1 TFLOP/s is 1e12 operations per second. Each figure is
+the best of several runs, because a floor that is made of it must not be too high. Measured once per
+GPU, driver and torch version, and kept in the user's cache folder.
+
+Does not cover bandwidth of the caches, rates of special functions, or figures of a data sheet; nor
+does it notice another process that kept the GPU busy meanwhile.
 """
 
 from __future__ import annotations
@@ -21,8 +26,11 @@ from tritonexp.records import Ceilings, Gpu, from_json, to_json
 
 # raised when the way of measuring changes, so that figures of an older way are not reused
 METHOD = 1
+# bytes of the source of a copy: many times any L2, so that the memory is what is measured
 COPY_BYTES = 4 << 30
+# rows and columns of the square matrices; the better of the two counts
 MATMUL_SIZES = (4096, 8192)
+# timed runs of one piece of work, of which the fastest counts
 REPEATS = 10
 
 
@@ -36,7 +44,11 @@ def cache_folder() -> Path:
 
 
 def ceilings_of(gpu: Gpu, dtypes: tuple[str, ...]) -> Ceilings:
-    """The GPU's ceilings, with a matmul rate for each dtype; measured where not yet known."""
+    """The GPU's ceilings, with a matmul rate for each dtype; measured where not yet known.
+
+    dtypes are torch's names, such as float16. Rates that were measured for other dtypes before
+    are there too, and measured_on is the day (UTC) of the latest measurement.
+    """
     key = hashlib.sha256(f"{gpu.uuid} {gpu.driver} {torch.__version__} {METHOD}".encode())
     path = cache_folder() / f"ceilings-{key.hexdigest()[:16]}.json"
     known = None
@@ -57,7 +69,11 @@ def ceilings_of(gpu: Gpu, dtypes: tuple[str, ...]) -> Ceilings:
 
 
 def measure_copy_gb_s() -> float:
-    """Bytes read and written per second by the best of several large copies, in GB/s."""
+    """Copy bandwidth in GB/s: bytes read plus bytes written, over the seconds of the fastest copy.
+
+    The copy is of COPY_BYTES within the GPU's memory, or of a quarter of what is free if that is
+    less.
+    """
     free, _ = torch.cuda.mem_get_info()
     count = min(COPY_BYTES, free // 4)
     source = torch.empty(count, dtype=torch.uint8, device="cuda")
@@ -69,9 +85,10 @@ def measure_copy_gb_s() -> float:
 
 
 def measure_matmul_tflop_s(dtype: str) -> float:
-    """The best rate of torch.matmul on random square matrices of a dtype, in TFLOP/s.
+    """The best rate of torch.matmul on normal random square matrices of a dtype, in TFLOP/s.
 
-    float32 is measured without TF32, as an operation in float32 is judged.
+    n x n matrices count 2 n^3 operations: a multiplication and an addition each. The best is over
+    MATMUL_SIZES. float32 is measured without TF32, as an operation in float32 is judged.
     """
     rates = []
     for size in MATMUL_SIZES:
@@ -85,6 +102,7 @@ def measure_matmul_tflop_s(dtype: str) -> float:
 
 
 def _best_seconds(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of REPEATS calls, by CUDA events, after three that do not count."""
     for _ in range(3):
         work()
     times_ms = []

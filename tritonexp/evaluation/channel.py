@@ -1,8 +1,9 @@
 """Framed JSON over a private socket: plain data in and out, and nothing that runs on arrival.
 
 A frame is a 4-byte big-endian length and that many bytes of JSON. Each request carries a fresh
-nonce that its answer must repeat, so a stray or early write cannot pass for an answer. Descriptors
-travel with requests only: the kernel drops those that are sent with an answer.
+nonce that its answer must repeat, so a stray or early write cannot pass for an answer. Several
+requests may be under way; they are answered in their order. Descriptors travel with requests only:
+the kernel drops those that are sent with an answer.
 
 Does not cover lies: whoever holds the worker's end can answer wrongly, and the referee's own
 clock and comparisons are what bound that.
@@ -12,13 +13,19 @@ from __future__ import annotations
 
 import array
 import json
+import math
 import secrets
+import select
 import socket
 import struct
 import time
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 MAX_FRAME_BYTES = 4 << 20
+# that come with one request
+MAX_DESCRIPTORS = 64
 _HEADER = struct.Struct(">I")
 
 
@@ -39,7 +46,9 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._nonce: str | None = None
+        # of the requests that wait for an answer, oldest first
+        self._nonces: deque[str] = deque()
+        self._served: str | None = None
 
     @classmethod
     def pair(cls) -> tuple[Channel, socket.socket]:
@@ -49,33 +58,46 @@ class Channel:
 
     def ask(self, command: str, descriptors: tuple[int, ...] = (), **fields: Any) -> None:
         """Send a request; `answer` reads what comes back."""
-        self._nonce = secrets.token_hex(8)
-        self._send({"nonce": self._nonce, "command": command, **fields}, descriptors)
+        self._nonces.append(secrets.token_hex(8))
+        self._send({"nonce": self._nonces[-1], "command": command, **fields}, descriptors)
 
     def answer(self, timeout_s: float) -> dict[str, Any]:
-        """Read the answer to the last request.
+        """Read the answer to the oldest request that has none yet.
 
         Raises ChannelTimeoutError, ChannelClosedError, or ChannelGarbageError for anything that
         is not the answer to that request.
         """
         message, _ = self._receive(timeout_s)
-        if message.pop("nonce", None) != self._nonce:
+        if message.pop("nonce", None) != self._nonces.popleft():
             raise ChannelGarbageError("an answer without the nonce of its request")
         return message
 
     def serve(self) -> tuple[dict[str, Any], list[int]]:
         """Wait for the next request; returns it with the descriptors that came along."""
         message, descriptors = self._receive(None, with_descriptors=True)
-        self._nonce = message.pop("nonce", None)
+        self._served = message.pop("nonce", None)
         return message, descriptors
 
     def reply(self, **fields: Any) -> None:
         """Answer the request that was served last."""
-        self._send({"nonce": self._nonce, **fields})
+        self._send({"nonce": self._served, **fields})
 
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
+
+    @staticmethod
+    def wait(channels: Sequence[Channel], timeout_s: float) -> list[bool]:
+        """Which of several channels have something to read, or are closed at the other end."""
+        poll = select.poll()
+        for channel in channels:
+            poll.register(channel, select.POLLIN)
+        ready = {number for number, _ in poll.poll(math.ceil(max(0.0, timeout_s) * 1e3))}
+        return [channel.fileno() in ready for channel in channels]
+
+    def fileno(self) -> int:
+        """Name this end to the operating system."""
+        return self._socket.fileno()
 
     def _send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
         body = json.dumps(message).encode()
@@ -121,17 +143,16 @@ class Channel:
         chunks: list[bytes] = []
         descriptors: list[int] = []
         while length:
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                raise ChannelTimeoutError("no answer in time")
+            # what has come is read even where the time is up: it may be the reader that was late
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._socket.settimeout(remaining)
             try:
                 if with_descriptors:
-                    chunk, found, _, _ = socket.recv_fds(self._socket, length, 4)
+                    chunk, found, _, _ = socket.recv_fds(self._socket, length, MAX_DESCRIPTORS)
                     descriptors += found
                 else:
                     chunk = self._socket.recv(min(length, 1 << 16))
-            except TimeoutError as error:
+            except (TimeoutError, BlockingIOError) as error:
                 raise ChannelTimeoutError("no answer in time") from error
             except OSError as error:
                 raise ChannelClosedError(str(error)) from error

@@ -1,7 +1,8 @@
 """A process with torch and triton imported and CUDA untouched, from which workers are forked.
 
 A worker forked from it is ready in a fraction of a second, where a fresh one imports for several.
-`ForkServer` is the referee's side; the server is
+Workers are forked as crews: those of one implementation share a folder. `ForkServer` is the
+referee's side; the server is
 `python -m tritonexp.evaluation.forkserver FD CAPABILITY [MODULE ...]`.
 """
 
@@ -18,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,8 +37,26 @@ from tritonexp.evaluation.channel import (
 START_TIMEOUT_S = 120.0
 
 
+@dataclass
+class Forks:
+    """Workers that were forked together into one folder, before they hold anything."""
+
+    folder: Path
+    channels: list[Channel]
+    # empty until the server has answered
+    process_ids: list[int] = field(default_factory=list)
+
+    def log_of(self, index: int) -> Path:
+        """What a worker prints."""
+        return self.folder / f"log-{index}.txt"
+
+
 class ForkServer:
-    """Starts workers; closing it ends all of them and removes their folders."""
+    """Starts workers; closing it ends all of them and removes their folders.
+
+    Workers can be forked ahead. On a GPU each creates its CUDA context as soon as it is forked,
+    which takes a tenth of a second and is done one after the other by the driver.
+    """
 
     def __init__(self, compute_capability: str | None, preload: Sequence[str] = ()) -> None:
         """Start it, for a GPU of a compute capability as in 9.0, or for the interpreter (None).
@@ -67,6 +88,9 @@ class ForkServer:
         )
         theirs.close()
         self._ready = False
+        # forked ahead, or about to be: the server answers while the referee does something else
+        self._spare: deque[Forks] = deque()
+        self._asked: deque[Forks] = deque()
 
     @property
     def usable(self) -> bool:
@@ -78,6 +102,7 @@ class ForkServer:
         if self._ready:
             return
         try:
+            self._settle()
             self._control.ask("ready")
             self._control.answer(START_TIMEOUT_S)
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError) as error:
@@ -89,21 +114,72 @@ class ForkServer:
             ) from error
         self._ready = True
 
-    def fork(self, folder: Path, cache: Path, connection: socket.socket, arena: int | None) -> int:
-        """Fork a worker into a folder with its end of a channel; returns its process id.
+    def fork_ahead(self, *counts: int) -> None:
+        """Have crews of these numbers of workers forked, without waiting for it.
 
-        `cache` is where it compiles to: private to an implementation, or one could poison those of
-        another.
+        What is there already counts, and what nobody will take is ended.
+        """
+        missing = list(counts)
+        for spare in list(self._spare):
+            if len(spare.channels) in missing:
+                missing.remove(len(spare.channels))
+            else:
+                self._dismiss(spare)
+        with contextlib.suppress(ChannelClosedError, ChannelTimeoutError):
+            # a server that is gone is told of when workers are asked for
+            for count in missing:
+                self._ask_fork(count)
+
+    def fork(self, count: int) -> Forks:
+        """Workers in a folder of their own: private, or one could poison another's compile cache.
+
+        Raises EvaluationError if the server is gone.
         """
         self.wait_ready()
-        descriptors = (connection.fileno(), *(() if arena is None else (arena,)))
         try:
-            self._control.ask("fork", descriptors, folder=str(folder), cache=str(cache))
-            return int(self._control.answer(START_TIMEOUT_S)["process_id"])
+            found = next((item for item in self._spare if len(item.channels) == count), None)
+            if found is None:
+                self._ask_fork(count)
+                found = self._spare[-1]
+            self._settle()
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError) as error:
             raise EvaluationError(
                 f"the process that workers are forked from is gone ({error}); run it again."
             ) from error
+        self._spare.remove(found)
+        return found
+
+    def _ask_fork(self, count: int) -> None:
+        pairs = [Channel.pair() for _ in range(count)]
+        folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="crew-"))
+        forks = Forks(folder, [ours for ours, _ in pairs])
+        try:
+            self._control.ask(
+                "fork", tuple(theirs.fileno() for _, theirs in pairs), folder=str(folder)
+            )
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        self._asked.append(forks)
+        self._spare.append(forks)
+
+    def _settle(self) -> None:
+        """Read what the server owes: the process ids of the crews it was asked for."""
+        while self._asked:
+            answer = self._control.answer(START_TIMEOUT_S)
+            self._asked.popleft().process_ids = [int(number) for number in answer["process_ids"]]
+
+    def _dismiss(self, forks: Forks) -> None:
+        """End a crew that was never used."""
+        with contextlib.suppress(ChannelClosedError, ChannelTimeoutError, ChannelGarbageError):
+            self._settle()
+        for process_id in forks.process_ids:
+            sandbox.kill_group(process_id)
+        for process_id, channel in zip(forks.process_ids, forks.channels, strict=False):
+            self.reap(process_id, 0.0)
+            channel.close()
+        shutil.rmtree(forks.folder, ignore_errors=True)
+        self._spare.remove(forks)
 
     def reap(self, process_id: int, grace_s: float) -> int:
         """The exit code of a worker, negative for a signal; killed if there after the grace.
@@ -111,6 +187,7 @@ class ForkServer:
         Where the server itself is gone, which takes its workers along, that of a kill.
         """
         try:
+            self._settle()
             self._control.ask("reap", process_id=process_id, grace_s=grace_s)
             return int(self._control.answer(START_TIMEOUT_S)["exit_code"])
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError):
@@ -121,6 +198,10 @@ class ForkServer:
         if self._log.closed:
             return
         self._control.close()
+        for spare in self._spare:
+            for channel in spare.channels:
+                channel.close()
+        self._spare.clear()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         if self._process.poll() is None:
@@ -169,16 +250,21 @@ def serve(control: Channel, compute_capability: str, preload: Sequence[str]) -> 
             if request["command"] == "ready":
                 control.reply()
             elif request["command"] == "fork":
-                process_id = os.fork()
-                if process_id == 0:
-                    control.close()
-                    _become_worker(
-                        worker.main, Path(request["folder"]), Path(request["cache"]), descriptors
-                    )
-                for descriptor in descriptors:
+                forked = []
+                for index, descriptor in enumerate(descriptors):
+                    process_id = os.fork()
+                    if process_id == 0:
+                        control.close()
+                        _become_worker(
+                            lambda channel: worker.main(channel, gpu=bool(compute_capability)),
+                            Path(request["folder"]),
+                            descriptors[index:],
+                            index,
+                        )
                     os.close(descriptor)
-                children.add(process_id)
-                control.reply(process_id=process_id)
+                    forked.append(process_id)
+                children.update(forked)
+                control.reply(process_ids=forked)
             elif request["command"] == "reap":
                 children.remove(request["process_id"])
                 control.reply(exit_code=_wait(request["process_id"], request["grace_s"]))
@@ -214,20 +300,20 @@ def _wait(process_id: int, grace_s: float) -> int:
 
 
 def _become_worker(
-    main: Callable[[Channel, int | None], None],
-    folder: Path,
-    cache: Path,
-    descriptors: list[int],
+    main: Callable[[Channel], None], folder: Path, descriptors: list[int], index: int
 ) -> NoReturn:
     code = 70
     try:
-        sandbox.confine(folder, cache)
-        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        # the first is its own end of a channel, the others are those of workers after it
+        own, *others = descriptors
+        for descriptor in others:
+            os.close(descriptor)
+        sandbox.confine(folder)
+        log = os.open(folder / f"log-{index}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
-        arena = descriptors[1] if len(descriptors) > 1 else None
-        main(Channel(socket.socket(fileno=descriptors[0])), arena)
+        main(Channel(socket.socket(fileno=own)))
         code = 0
     finally:
         # no atexit handlers, no buffers: nothing of a candidate's runs after its last answer

@@ -81,6 +81,11 @@ HIDDEN_SIZES = {
 }
 
 
+def ordinary(spec: Spec) -> str:
+    """The distribution that an operation is timed on."""
+    return "normal" if "normal" in spec.distributions else spec.distributions[0]
+
+
 def make_arguments(spec: Spec, case: Case, device: str) -> list[Any]:
     """The arguments of a case in the order of the signature; the same for the same seed."""
     generator = torch.Generator(device=device).manual_seed(case.seed)
@@ -186,10 +191,9 @@ class _Turns:
 
 def _plan_timed(spec: Spec, size: Size, turns: _Turns) -> list[Plan]:
     dtype = spec.timed_dtype
-    ordinary = "normal" if "normal" in spec.distributions else spec.distributions[0]
     if spec.call_bytes(size, dtype) > LARGE_CASE_BYTES:
-        return [(size, dtype, ordinary), turns.plan(size, dtype)]
-    twice = [(size, dtype, ordinary)] * 2
+        return [(size, dtype, ordinary(spec)), turns.plan(size, dtype)]
+    twice = [(size, dtype, ordinary(spec))] * 2
     return [*twice, turns.plan(size, dtype), turns.plan(size, dtype), *turns.plan_other(size)]
 
 

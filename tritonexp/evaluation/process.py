@@ -1,22 +1,22 @@
-"""The referee's handle on one worker, and what the ways in which a worker fails are called."""
+"""The referee's handle on workers, and what the ways in which a worker fails are called."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import signal
-import tempfile
-from pathlib import Path
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
+from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import sandbox
 from tritonexp.evaluation.channel import (
-    Channel,
     ChannelClosedError,
     ChannelGarbageError,
     ChannelTimeoutError,
 )
-from tritonexp.evaluation.forkserver import ForkServer
+from tritonexp.evaluation.forkserver import Forks, ForkServer
 from tritonexp.evaluation.memory import Arena
 from tritonexp.records import Implementation, Status
 
@@ -41,6 +41,9 @@ _FAULTS = (
 )
 
 
+START_TIMEOUT_S = 60.0
+
+
 class WorkerFailedError(Exception):
     """A worker did not do what it was asked to; caught by the referee, and made a status."""
 
@@ -51,49 +54,80 @@ class WorkerFailedError(Exception):
         self.log = log
 
 
+class Crew:
+    """The workers of one implementation; they share a folder, and so what each compiles."""
+
+    def __init__(
+        self, server: ForkServer, implementation: Implementation, arenas: Sequence[Arena]
+    ) -> None:
+        """Take a worker for each arena, and have each import the implementation.
+
+        Raises EvaluationError where none can be forked. What an import comes to is known to each
+        worker's `finish_start`.
+        """
+        self._forks = server.fork(len(arenas))
+        self.implementation = implementation
+        source = self._forks.folder / f"{implementation.name}.py"
+        source.write_text(implementation.source)
+        self.workers = [
+            WorkerProcess(server, self._forks, index, implementation, arena)
+            for index, arena in enumerate(arenas)
+        ]
+        for worker in self.workers:
+            worker.ask_start(str(source))
+
+    def close(self) -> None:
+        """End the workers, whatever they are doing, and remove their folder."""
+        end_all(self.workers)
+        shutil.rmtree(self._forks.folder, ignore_errors=True)
+
+
 class WorkerProcess:
     """A worker that holds one implementation."""
 
     def __init__(
         self,
         server: ForkServer,
+        forks: Forks,
+        index: int,
         implementation: Implementation,
         arena: Arena,
-        cache: Path | None = None,
     ) -> None:
-        """Fork it; `cache` is another worker's of the same implementation, to compile only once."""
         self.implementation = implementation
         self.arena = arena
         self.alive = True
+        self.started = False
+        self.channel = forks.channels[index]
         self._server = server
-        self._folder = Path(tempfile.mkdtemp(dir=server.folder, prefix=f"{implementation.name}-"))
-        self._source = self._folder / f"{implementation.name}.py"
-        self._source.write_text(implementation.source)
-        self._channel, theirs = Channel.pair()
-        self.cache = cache or self._folder
-        self._process_id = server.fork(self._folder, self.cache, theirs, arena.descriptor)
-        theirs.close()
+        self._process_id = forks.process_ids[index]
+        self._log = forks.log_of(index)
+        self._asked: deque[str] = deque()
         self._command = ""
         self._exit_code = 0
 
-    def ask(self, command: str, **fields: Any) -> None:
-        """Send a request; `answer` must follow."""
-        self._command = command
+    def ask(self, command: str, descriptors: tuple[int, ...] = (), **fields: Any) -> None:
+        """Send a request; `answer` must follow, for each in turn."""
+        self._asked.append(command)
         try:
-            self._channel.ask(command, **fields)
+            self.channel.ask(command, descriptors, **fields)
         except (ChannelClosedError, ChannelTimeoutError):
             # found out with its exit code by `answer`
             return
 
-    def answer(self, timeout_s: float) -> dict[str, Any]:
-        """The answer to the last request; raises WorkerFailedError for anything else."""
+    def answer(self, timeout_s: float, limit_s: float | None = None) -> dict[str, Any]:
+        """The answer to the oldest request; raises WorkerFailedError for anything else.
+
+        `limit_s` is the whole limit, where a part of it has gone by.
+        """
+        self._command = self._asked.popleft()
         try:
-            message = self._channel.answer(timeout_s)
+            message = self.channel.answer(timeout_s)
         except ChannelTimeoutError:
             log = self._end()
             raise WorkerFailedError(
                 Status.TIMEOUT,
-                f"{self._what()} took longer than the limit of {timeout_s:.0f} s, and was killed",
+                f"{self._what()} took longer than the limit of"
+                f" {timeout_s if limit_s is None else limit_s:.0f} s, and was killed",
                 log,
             ) from None
         except ChannelClosedError:
@@ -117,20 +151,48 @@ class WorkerProcess:
         self.ask(command, **fields)
         return self.answer(timeout_s)
 
-    def ask_start(self, command: str) -> None:
-        """Ask for a step of the start: attach maps the arena, load imports the file."""
-        fields: dict[str, Any] = {}
-        if command == "attach":
-            fields = {"handle": self.arena.handle()}
-        elif command == "load":
-            fields = {
-                "path": str(self._source),
-                "entry_point": self.implementation.entry_point,
-            }
-        self.ask(command, **fields)
+    def ask_start(self, source: str) -> None:
+        """Ask for the steps of the start: map the arena, import the file."""
+        descriptor = self.arena.descriptor
+        self.ask(
+            "attach",
+            () if descriptor is None else (descriptor,),
+            handle=self.arena.handle(),
+        )
+        self.ask("load", path=source, entry_point=self.implementation.entry_point)
+        if self.implementation.name == "compile":
+            self.ask("compile")
+
+    def finish_start(self, timeout_s: float) -> None:
+        """Wait until the start is done; raises what `step_start` raises."""
+        while not self.started:
+            self.step_start(timeout_s)
+
+    def step_start(self, timeout_s: float) -> None:
+        """Wait for one step of the start; raises WorkerFailedError where the import failed.
+
+        Raises EvaluationError where the worker failed before it knew the implementation.
+        """
+        try:
+            self.answer(timeout_s, START_TIMEOUT_S)
+        except WorkerFailedError as failure:
+            self.started = True
+            self.close()
+            if self._command != "attach":
+                raise
+            raise EvaluationError(
+                f"a worker could not be started: {failure.reason}. If the GPU's memory is full,"
+                " end what else uses it; otherwise: python -m tritonexp doctor"
+            ) from failure
+        self.started = not self._asked
+
+    def kill(self) -> None:
+        """Begin the worker's end; `close` waits for it."""
+        if self.alive:
+            sandbox.kill_group(self._process_id)
 
     def close(self) -> None:
-        """End the worker, whatever it is doing, and remove its folder."""
+        """End the worker, whatever it is doing."""
         if self.alive:
             self._end()
 
@@ -142,13 +204,12 @@ class WorkerProcess:
         # what it forked is in the same group, and outlives it
         sandbox.kill_group(self._process_id)
         self.alive = False
-        self._channel.close()
+        self.channel.close()
         log = ""
-        with contextlib.suppress(OSError), (self._folder / "log.txt").open("rb") as file:
+        with contextlib.suppress(OSError), self._log.open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - sandbox.LOG_BYTES))
             log = file.read().decode(errors="replace")
-        shutil.rmtree(self._folder, ignore_errors=True)
         return log
 
     def _what(self) -> str:
@@ -199,3 +260,11 @@ class WorkerProcess:
             status = Status.SYNTAX_ERROR if "SyntaxError" in types else Status.IMPORT_ERROR
             return WorkerFailedError(status, reason, log)
         return WorkerFailedError(Status.RUNTIME_ERROR, reason, log)
+
+
+def end_all(workers: Sequence[WorkerProcess]) -> None:
+    """End workers side by side: tearing a CUDA context down takes a while."""
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.close()

@@ -37,8 +37,13 @@ from tritonexp.evaluation.ceilings import ceilings_of
 from tritonexp.evaluation.forkserver import ForkServer, standing_server
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
-from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
-from tritonexp.evaluation.verification import Subject, Verifier, results_judge
+from tritonexp.evaluation.process import Crew, WorkerFailedError, end_all
+from tritonexp.evaluation.verification import (
+    MAX_SCOUTED_BYTES,
+    Subject,
+    Verifier,
+    results_judge,
+)
 from tritonexp.operations import Operation
 from tritonexp.records import (
     Case,
@@ -68,10 +73,15 @@ OWN_SHARE = 0.9
 # results, temporaries of a naive baseline and a graph's pool, in multiples of a call's own tensors
 WORKING_FACTOR = 4
 FREE_SHARE = 0.9
-START_TIMEOUT_S = 60.0
 WARP_THREADS = 32
-# each holds a CUDA context of some hundred MiB
-MAX_SCOUTS = 6
+# of a process, before it has computed anything
+CONTEXT_BYTES = 640 << 20
+# more find nothing to do: a study has some 50 kinds of cases, each compiled in a third of a second
+MAX_SCOUTS = 12
+
+
+# the GPU work of one call, by the implementation's name: at each size what a graph of it holds
+Work = dict[str, list[tuple[Size, list[dict[str, Any]]]]]
 
 
 class Referee:
@@ -104,8 +114,7 @@ class Referee:
         self._references = _references(operation, expert, contenders)
         self._arenas: list[Arena] = []
         self._scout_arenas: list[Arena] = []
-        # started now, since it takes seconds until workers can be forked
-        self._servers()
+        self.prepare()
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +133,17 @@ class Referee:
             for arena in arenas:
                 arena.close()
             arenas.clear()
+
+    def prepare(self) -> None:
+        """Have the workers of the next evaluation forked while something else is done.
+
+        Does not wait: it is for when a model is asked, and an evaluation takes what is there.
+        """
+        candidate_server, reference_server = self._servers()
+        if self.gpu is not None:
+            # first, since verifying begins with the baseline
+            reference_server.fork_ahead(*[1] * len(self._references))
+            candidate_server.fork_ahead(1 + _scout_count())
 
     def wait_ready(self) -> None:
         """Return once workers can be forked; an evaluation waits for it by itself."""
@@ -154,11 +174,14 @@ class Referee:
         free, _ = torch.cuda.mem_get_info()
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         workers = 1 + len(self._references)
+        contexts_bytes = (workers + _scout_count()) * CONTEXT_BYTES
         for size in self.sizes:
             sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
             call_bytes = spec.call_bytes(size, dtype)
             # float64 reference and its temporaries in the referee, the rest once for each worker
             needed = workers * (2 * sets + WORKING_FACTOR) * call_bytes + 8 * call_bytes
+            scouted_bytes = min(call_bytes, MAX_SCOUTED_BYTES)
+            needed += contexts_bytes + _scout_count() * (1 + WORKING_FACTOR) * scouted_bytes
             if needed > FREE_SHARE * free:
                 raise DoesNotFitError(
                     f"size {size.label} needs about {needed:,} bytes for {workers} implementations,"
@@ -184,26 +207,29 @@ class Referee:
                 self.operation, subjects, self.device, self.timeout_s, self._progress
             )
             verifier.run(cases, timed_sizes)
-            for scout in judged.scouts:
-                scout.close()
+            del verifier
             timings: dict[str, list[Timing]] = {}
             kernels: tuple[KernelShare, ...] = tuple(
                 KernelShare(name=name, launches=count, share=None, own=True)
                 for name, count in sorted(judged.launched.items())
             )
             launched: dict[str, tuple[CompiledKernel, ...]] = {}
-            if self.mode is Mode.GPU and judged.failure is None:
-                timings = self._time(subjects)
+            work: Work = {}
             if self.mode is Mode.GPU and judged.failure is None:
                 self._progress("looking at the kernels")
                 work = self._inspect([item for item in subjects if item.failure is None])
-                # all sizes count, and the largest is shown: it comes last
-                for size, items in sorted(
-                    work[judged.name], key=lambda pair: math.prod(pair[0].extents)
-                ):
-                    if judged.failure is None:
-                        kernels = self._kernel_shares(judged, size, items)
                 launched = {name: self._launches(found) for name, found in work.items()}
+            # they were killed by the verifier; what is left of them would disturb the timing
+            end_all(judged.scouts)
+            if self.mode is Mode.GPU and judged.failure is None:
+                timings = self._time(subjects)
+            # last, since a profiler may slow what follows; all sizes count, and the largest, which
+            # comes last, is shown
+            for size, items in sorted(
+                work.get(judged.name, []), key=lambda pair: math.prod(pair[0].extents)
+            ):
+                if judged.failure is None:
+                    kernels = self._kernel_shares(judged, size, items)
             trials = [
                 _trial(
                     subject,
@@ -212,6 +238,8 @@ class Referee:
                     timings.get(subject.name, []),
                 )
                 for subject in subjects
+                # a candidate that was soon found wrong leaves some that nothing was asked of
+                if subject is judged or subject.cases or subject.failure is not None
             ]
         if self.mode is Mode.INTERPRETER and trials[0].status is Status.CORRECT:
             trials[0] = self._compile_offline(trials[0])
@@ -250,7 +278,7 @@ class Referee:
     def _workers(
         self, implementations: Sequence[Implementation], cases: Sequence[Case]
     ) -> Iterator[list[Subject]]:
-        """Workers with their implementations imported; a subject that fails at it says so."""
+        """Workers that are importing their implementations."""
         if self.mode is Mode.INTERPRETER:
             # nothing is timed, so only the baseline has anything to say beside the candidate
             implementations = [
@@ -264,40 +292,28 @@ class Referee:
             for size in self.sizes:
                 sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
                 timed.append(lay_out(spec, size, dtype, sets))
-        labels = {size.label for size in self.sizes}
         largest = max(layout.size_bytes for layout in (*layouts, *timed))
-        largest_untimed = max(
+        largest_scouted = max(
             layout.size_bytes
             for case, layout in zip(cases, layouts, strict=True)
-            if self.gpu is None or case.size.label not in labels
+            if spec.call_bytes(case.size, case.dtype) <= MAX_SCOUTED_BYTES
         )
         arenas = self._lend(self._arenas, len(implementations), largest)
-        scout_arenas = self._lend(self._scout_arenas, _scout_count(), largest_untimed)
+        scout_arenas = self._lend(self._scout_arenas, _scout_count(), largest_scouted)
         candidate_server, reference_server = self._servers()
         subjects: list[Subject] = []
         try:
-            for implementation, arena in zip(implementations, arenas, strict=True):
+            # the candidate comes last, since verifying begins with the baseline
+            for implementation, arena in zip(reversed(implementations), arenas, strict=True):
                 is_candidate = implementation.role is Role.CANDIDATE
                 server = candidate_server if is_candidate else reference_server
-                subjects.append(Subject(WorkerProcess(server, implementation, arena)))
-            candidate = subjects[0]
-            for arena in scout_arenas:
-                candidate.scouts.append(
-                    WorkerProcess(
-                        candidate_server,
-                        candidate.worker.implementation,
-                        arena,
-                        candidate.worker.cache,
-                    )
-                )
-            # asked of all at once: each creates its CUDA context and imports its file
-            for command in ("attach", "load", "compile"):
-                _ask_all(subjects, command, START_TIMEOUT_S)
+                lent = [arena, *scout_arenas] if is_candidate else [arena]
+                subjects.insert(0, Subject(Crew(server, implementation, lent)))
             yield subjects
         finally:
+            end_all([worker for subject in subjects for worker in subject.crew.workers])
             for subject in subjects:
-                for worker in subject.workers:
-                    worker.close()
+                subject.crew.close()
 
     def _lend(self, arenas: list[Arena], count: int, size_bytes: int) -> list[Arena]:
         """Arenas of at least a size, wiped; kept between evaluations, since workers come and go."""
@@ -312,21 +328,17 @@ class Referee:
             arena.wipe()
         return arenas[:count]
 
-    def _inspect(
-        self, subjects: Sequence[Subject]
-    ) -> dict[str, list[tuple[Size, list[dict[str, Any]]]]]:
+    def _inspect(self, subjects: Sequence[Subject]) -> Work:
         """The GPU work of one call of each subject at each size.
 
         Empty where it cannot be had, as without capture: these figures explain a verdict and are
         no part of it, so what is absent is shown as "-".
         """
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        found: dict[str, list[tuple[Size, list[dict[str, Any]]]]] = {
-            subject.name: [] for subject in subjects
-        }
+        found: Work = {subject.name: [] for subject in subjects}
         for size in self.sizes:
             layout = lay_out(spec, size, dtype, 1)
-            values = self._drawer(size, dtype)()
+            values = self._drawer(size, dtype)(inputs.ordinary(spec))
             running = [subject for subject in subjects if subject.worker.alive]
             for subject in running:
                 layout.write(subject.worker.arena, 0, values)
@@ -397,7 +409,10 @@ class Referee:
     def _launched_once(self, judged: Subject, size: Size) -> Counter[str]:
         """How often Triton's launch hook saw which kernel in one more call at a size."""
         layout = lay_out(self.operation.spec, size, self.operation.spec.timed_dtype, 1)
-        layout.write(judged.worker.arena, 0, self._drawer(size, self.operation.spec.timed_dtype)())
+        values = self._drawer(size, self.operation.spec.timed_dtype)(
+            inputs.ordinary(self.operation.spec)
+        )
+        layout.write(judged.worker.arena, 0, values)
         torch.cuda.synchronize()
         try:
             answer = judged.worker.call(
@@ -488,11 +503,13 @@ class Referee:
             fraction_of_ceiling=floor_us / lane.median_us if on_device else None,
         )
 
-    def _drawer(self, size: Size, dtype: str) -> Callable[[], list[Any]]:
-        """Makes fresh normal arguments at a size, other ones each time."""
+    def _drawer(self, size: Size, dtype: str) -> Callable[[str], list[Any]]:
+        """Makes fresh arguments of a distribution at a size, other ones each time."""
 
-        def draw() -> list[Any]:
-            case = Case(size=size, dtype=dtype, distribution="normal", seed=secrets.randbits(62))
+        def draw(distribution: str) -> list[Any]:
+            case = Case(
+                size=size, dtype=dtype, distribution=distribution, seed=secrets.randbits(62)
+            )
             return inputs.make_arguments(self.operation.spec, case, self.device)
 
         return draw
@@ -621,26 +638,7 @@ def _modules_of(references: Sequence[Implementation]) -> list[str]:
 
 def _scout_count() -> int:
     """How many more workers a candidate gets: compiling is work for the host's cores."""
-    return min(MAX_SCOUTS, (os.cpu_count() or 1) // 2)
-
-
-def _ask_all(subjects: Sequence[Subject], command: str, timeout_s: float) -> None:
-    """One step of the start in every worker at once."""
-    asked = []
-    for subject in subjects:
-        if subject.failure is not None:
-            continue
-        if command == "compile" and subject.worker.implementation.name != "compile":
-            continue
-        for worker in subject.workers:
-            worker.ask_start(command)
-            asked.append((subject, worker))
-    for subject, worker in asked:
-        try:
-            worker.answer(timeout_s)
-        except WorkerFailedError as failure:
-            subject.fail(failure)
-            worker.close()
+    return max(1, min(MAX_SCOUTS, (os.cpu_count() or 1) - 3))
 
 
 def _failed_trial(implementation: Implementation, status: Status, reason: str, log: str) -> Trial:

@@ -62,7 +62,7 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def confine(folder: Path, cache: Path) -> None:
+def confine(folder: Path) -> None:
     """Confine the calling process, a fresh fork, to a folder, a process group and limits."""
     os.setsid()
     die_with_parent()
@@ -70,8 +70,8 @@ def confine(folder: Path, cache: Path) -> None:
     for name, value in (
         ("HOME", folder),
         ("TMPDIR", folder),
-        ("TRITON_CACHE_DIR", cache / "triton"),
-        ("TORCHINDUCTOR_CACHE_DIR", cache / "inductor"),
+        ("TRITON_CACHE_DIR", folder / "triton"),
+        ("TORCHINDUCTOR_CACHE_DIR", folder / "inductor"),
         ("XDG_CACHE_HOME", folder / "cache"),
     ):
         os.environ[name] = str(value)

@@ -12,6 +12,7 @@ neither to the referee's clock nor to the verified results.
 
 from __future__ import annotations
 
+import functools
 import math
 import secrets
 import time
@@ -21,11 +22,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from tritonexp.evaluation import answers
+from tritonexp.evaluation import answers, inputs
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
 from tritonexp.operations import Spec
-from tritonexp.records import Clock, Gpu, Size, Status, TimingProtocol
+from tritonexp.records import Clock, Gpu, Role, Size, Status, TimingProtocol
 
 MAX_SETS = 512
 # an eager call's set count: each is cold by the flush, several only so that addresses change
@@ -73,9 +74,12 @@ class CannotCaptureError(Exception):
         self.failures = tuple(failures)
 
 
+# makes fresh arguments of a distribution on the GPU
 # judges one replay's results of every lane against float64: (fresh arguments, results by name)
 # -> the reason why a lane's are wrong, by name
-ResultsJudge = Callable[[list[object], dict[str, list[torch.Tensor]]], dict[str, str]]
+Draw = Callable[[str], list[object]]
+Results = dict[str, list[torch.Tensor]]
+ResultsJudge = Callable[[list[object], Results], dict[str, str]]
 
 
 def set_count(spec: Spec, size: Size, dtype: str, protocol: TimingProtocol, gpu: Gpu) -> int:
@@ -95,11 +99,11 @@ def time_in_turns(
     workers: Sequence[WorkerProcess],
     protocol: TimingProtocol,
     gpu: Gpu,
-    draw: Callable[[], list[object]],
+    draw: Draw,
     judge: ResultsJudge,
     timeout_s: float,
 ) -> list[Lane]:
-    """Time workers at one size; `draw` makes fresh arguments on the GPU.
+    """Time workers at one size on ordinary values, and verify what they compute on others.
 
     A lane that fails keeps its failure and drops out; the others go on.
     Raises CannotCaptureError where one cannot be captured, since like is compared with like.
@@ -107,17 +111,22 @@ def time_in_turns(
     layout = lay_out(spec, size, dtype, set_count(spec, size, dtype, protocol, gpu))
     lanes = [Lane(worker, protocol.clock) for worker in workers]
     for index in range(len(layout.sets)):
-        values = draw()
+        values = draw(inputs.ordinary(spec))
         for lane in lanes:
             layout.write(lane.worker.arena, index, values)
     torch.cuda.synchronize()
     _prepare(lanes, layout, protocol, gpu, timeout_s)
     generator = np.random.default_rng(secrets.randbits(64))
+    if protocol.clock is Clock.GRAPH:
+        _verify_capture(lanes, layout, spec, draw, judge, generator, timeout_s)
     verified = set(generator.choice(protocol.rounds, VERIFIED_ROUNDS, replace=False).tolist())
     for number in range(protocol.rounds):
         order = generator.permutation(len(lanes))
         if number in verified:
-            _verified_round([lanes[i] for i in order], layout, draw, judge, generator, timeout_s)
+            taken = [lanes[i] for i in order]
+            fresh = draw(str(generator.choice(spec.distributions)))
+            decoy = draw(inputs.ordinary(spec))
+            _verified_round(taken, layout, fresh, decoy, judge, generator, timeout_s)
         else:
             for lane in (lanes[i] for i in order):
                 _guarded(lane, _round, None, generator, timeout_s)
@@ -223,41 +232,84 @@ def _round(
 def _verified_round(
     lanes: list[Lane],
     layout: Layout,
-    draw: Callable[[], list[object]],
+    fresh: list[object],
+    decoy: list[object],
     judge: ResultsJudge,
     generator: np.random.Generator,
     timeout_s: float,
 ) -> None:
     """A round like any other, but on fresh values and with its results compared."""
-    fresh, decoy = draw(), draw()
-    results = {}
+    results: Results = {}
     for lane in lanes:
         index = int(generator.integers(len(layout.sets)))
-        poison = int(generator.integers(1, 256))
+        run = functools.partial(_round, lane, _poison(generator), generator, timeout_s)
+        _guarded(lane, _on_values, layout, index, fresh, decoy, run, results, timeout_s)
+    _fail_wrong(lanes, judge(fresh, results), "a timed call on fresh values")
 
-        def step(lane: Lane, index: int, poison: int) -> None:
-            layout.write(lane.worker.arena, index, fresh)
-            torch.cuda.synchronize()
-            _round(lane, poison, generator, timeout_s)
-            # the fresh values are gone before anybody asks for what became of them
-            layout.write(lane.worker.arena, index, decoy)
-            torch.cuda.synchronize()
-            answer = lane.worker.call("export", timeout_s, index=index, outputs=layout.outputs)
-            if not answers.flag_of(answer, "copied"):
-                raise WorkerFailedError(
-                    Status.STALE_RESULT, f"a timed call at {_label(layout)} left no result"
-                )
-            results[lane.name] = [tensor.clone() for tensor in layout.results(lane.worker.arena)]
 
-        _guarded(lane, step, index, poison)
+def _verify_capture(
+    lanes: list[Lane],
+    layout: Layout,
+    spec: Spec,
+    draw: Draw,
+    judge: ResultsJudge,
+    generator: np.random.Generator,
+    timeout_s: float,
+) -> None:
+    """Compare what the candidate's graph computes on every distribution.
+
+    It was verified where it was called, and a kernel may do less where it is captured.
+    """
+    # the baseline's own error is what the candidate's is judged by
+    roles = (Role.CANDIDATE, Role.BASELINE)
+    watched = [lane for lane in lanes if lane.worker.implementation.role in roles]
+    for distribution in spec.distributions:
+        fresh, decoy = draw(distribution), draw(inputs.ordinary(spec))
+        index = int(generator.integers(len(layout.sets)))
+        results: Results = {}
+        for lane in watched:
+            run = functools.partial(
+                lane.worker.call, "replay", timeout_s, count=1, poison=_poison(generator)
+            )
+            _guarded(lane, _on_values, layout, index, fresh, decoy, run, results, timeout_s)
+        _fail_wrong(watched, judge(fresh, results), f"a captured call on {distribution} values")
+
+
+def _on_values(
+    lane: Lane,
+    layout: Layout,
+    index: int,
+    fresh: list[object],
+    decoy: list[object],
+    run: Callable[[], object],
+    results: Results,
+    timeout_s: float,
+) -> None:
+    """Run a lane with fresh values in one of its sets, and keep what it made of them."""
+    layout.write(lane.worker.arena, index, fresh)
     torch.cuda.synchronize()
-    for name, reason in judge(fresh, results).items():
-        for lane in lanes:
-            if lane.name == name:
-                lane.failure = WorkerFailedError(
-                    Status.STALE_RESULT,
-                    f"the result of a timed call on fresh values was wrong: {reason}",
-                )
+    run()
+    # the fresh values are gone before anybody asks for what became of them
+    layout.write(lane.worker.arena, index, decoy)
+    torch.cuda.synchronize()
+    answer = lane.worker.call("export", timeout_s, index=index, outputs=layout.outputs)
+    if not answers.flag_of(answer, "copied"):
+        raise WorkerFailedError(
+            Status.STALE_RESULT, f"a timed call at {_label(layout)} left no result"
+        )
+    results[lane.name] = [tensor.clone() for tensor in layout.results(lane.worker.arena)]
+
+
+def _poison(generator: np.random.Generator) -> int:
+    return int(generator.integers(1, 256))
+
+
+def _fail_wrong(lanes: Sequence[Lane], reasons: dict[str, str], what: str) -> None:
+    for lane in lanes:
+        if lane.name in reasons and lane.failure is None:
+            lane.failure = WorkerFailedError(
+                Status.STALE_RESULT, f"the result of {what} was wrong: {reasons[lane.name]}"
+            )
 
 
 def _check_clock(

@@ -1,15 +1,19 @@
-"""Finds out whether implementations are right: every case, in every worker, against float64.
+"""Finds out whether implementations are right: every case, against float64.
 
 The referee makes a case's arguments, computes what is expected, and gives each worker its own copy.
-The candidate and the baseline take every case; experts and contenders take those of the timed
-sizes, since it is there that they are compared.
+The candidate and the baseline take every case; experts and contenders take ordinary ones of the
+timed sizes, since it is there that they are compared.
+
+What takes long is compiling, so workers go through their cases side by side: the candidate's scouts
+share most of its cases, and the worker that will be timed takes the rest after them, when the
+GPU is quiet and what it needs has been compiled.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,28 +21,32 @@ from typing import Any
 import torch
 
 from tritonexp.errors import ReferenceFailedError
-from tritonexp.evaluation import answers, correctness, inputs
+from tritonexp.evaluation import answers, correctness, inputs, process
+from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.memory import same_bits
-from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
+from tritonexp.evaluation.process import Crew, WorkerFailedError, WorkerProcess
 from tritonexp.evaluation.source_checks import triton_kernels
 from tritonexp.operations import Operation
 from tritonexp.records import Case, CaseResult, Role, Size, Status
 
 # enough to see what a wrong kernel has in common
 MAX_FAILED_CASES = 3
+# a case beyond this is left to the first worker: its copies would fill the GPU's memory
+MAX_SCOUTED_BYTES = 256 << 20
+# of cases that several workers take, until they are made anew
+KEPT_BYTES = 1 << 30
 
 
 @dataclass
 class Subject:
     """One implementation under verification, and what was found so far."""
 
-    worker: WorkerProcess
-    # more workers of a candidate: its untimed cases are compiled and run side by side
-    scouts: list[WorkerProcess] = field(default_factory=list)
+    crew: Crew
     cases: list[CaseResult] = field(default_factory=list)
     failure: WorkerFailedError | None = None
     failed_cases: int = 0
+    lost: bool = False
     launched: Counter[str] = field(default_factory=Counter)
     first_call_s: float | None = None
 
@@ -53,16 +61,19 @@ class Subject:
         return self.worker.implementation.role
 
     @property
-    def workers(self) -> list[WorkerProcess]:
-        """All of them."""
-        return [self.worker, *self.scouts]
+    def worker(self) -> WorkerProcess:
+        """The one that is timed."""
+        return self.crew.workers[0]
+
+    @property
+    def scouts(self) -> list[WorkerProcess]:
+        """Those that only take cases: a candidate's are compiled and run side by side."""
+        return self.crew.workers[1:]
 
     @property
     def done(self) -> bool:
-        """Whether nothing more is to be learned from it."""
-        return self.failed_cases >= MAX_FAILED_CASES or not all(
-            worker.alive for worker in self.workers
-        )
+        """Whether nothing more is to be learned from it: often wrong, or a worker was lost."""
+        return self.failed_cases >= MAX_FAILED_CASES or self.lost
 
     def fail(self, failure: WorkerFailedError) -> None:
         """Keep the first failure: the later ones often follow from it."""
@@ -79,8 +90,26 @@ class Prepared:
     layout: Layout
     values: list[Any]
     expected: list[torch.Tensor]
-    baseline_answer: dict[str, Any] = field(default_factory=dict)
-    baseline_error_ulp: float = 0.0
+    baseline_answer: dict[str, Any]
+    baseline_error_ulp: float
+
+
+@dataclass
+class Stint:
+    """A worker's way through cases, which it may share with other workers."""
+
+    subject: Subject
+    worker: WorkerProcess
+    cases: deque[Case]
+    # what it is running, and since when: nothing before its start is over
+    item: Prepared | None = None
+    begin_s: float = 0.0
+    repeats: bool = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether it owes an answer."""
+        return not self.worker.started or self.item is not None
 
 
 class Verifier:
@@ -105,76 +134,145 @@ class Verifier:
         self._candidate = next(item for item in subjects if item.role is Role.CANDIDATE)
         self._baseline = next(item for item in subjects if item.role is Role.BASELINE)
         self._own_kernels = triton_kernels(self._candidate.worker.implementation.source)
+        self._kept: dict[Case, Prepared] = {}
+        self._of_baseline: dict[Case, tuple[dict[str, Any], float]] = {}
 
     def run(self, cases: Sequence[Case], timed_sizes: Sequence[Size]) -> None:
-        """Verify all; compiling takes the longest, so as much as can be is run side by side.
+        """Verify all; what is found is in the subjects, in the order of the cases.
 
-        In each round the candidate's scouts take an untimed case each, and the first worker of
-        every subject takes a timed one; where nothing is timed, the candidate's first worker is
-        a scout too.
+        Where sizes are timed, the candidate's scouts are killed on the way, and left to be reaped.
         """
+        dtype = self.operation.spec.timed_dtype
         labels = {size.label for size in timed_sizes}
-        timed = [case for case in cases if case.size.label in labels]
-        untimed = [case for case in cases if case.size.label not in labels]
-        scouts = self._candidate.scouts if timed else []
-        scouts = scouts or self._candidate.workers
-        number = 0
-        while (timed or untimed) and not self._candidate.done:
-            case = timed[0] if timed else untimed[0]
-            self._progress(
-                f"verifying, case {number + 1} of {len(cases)}: {case.size.label} {case.dtype}"
-            )
-            # the first worker of all can only do one thing at a time
-            together = timed[:1] if self._candidate.scouts or not untimed else []
-            apart = untimed[: len(scouts)]
-            self._round(apart, scouts, together, is_first=number == 0)
-            number += len(apart) + len(together)
-            timed, untimed = timed[len(together) :], untimed[len(apart) :]
-
-    def _round(
-        self,
-        apart: Sequence[Case],
-        scouts: Sequence[WorkerProcess],
-        together: Sequence[Case],
-        *,
-        is_first: bool,
-    ) -> None:
-        """One case for each of some scouts, and for the first worker of every subject, at once."""
-        running = [
-            (self._prepare(case), self._candidate, scout)
-            for case, scout in zip(apart, scouts, strict=False)
+        compared: list[Case] = []
+        for case in cases:
+            if case.size.label in labels and case.dtype == dtype:
+                kinds = [(item.size, item.distribution) for item in compared]
+                if (case.size, case.distribution) not in kinds:
+                    compared.append(case)
+        # one of each timed size is enough for the worker whose results are verified again in time
+        own = {case.size.label: case for case in reversed(compared)}.values()
+        scouted = [case for case in cases if case not in own and self._is_scouted(case)]
+        left = [case for case in cases if case not in scouted]
+        candidate = self._candidate
+        # where nothing is timed, the first worker is a scout too
+        scouts = candidate.scouts if timed_sizes else candidate.crew.workers
+        shared = deque(_each_kind_first(scouted))
+        stints = [Stint(candidate, scout, shared) for scout in scouts]
+        stints += [
+            Stint(subject, subject.worker, deque(compared))
+            for subject in self.subjects
+            if subject is not candidate and subject is not self._baseline
         ]
-        for case in together:
-            item = self._prepare(case)
-            running += [
-                (item, subject, subject.worker)
-                for subject in self.subjects
-                if subject is not self._baseline and not subject.done
-            ]
-        for item, _, worker in running:
-            self._write(item, worker)
-        self._settle()
-        begin = time.perf_counter()
-        for item, _, worker in running:
-            self._ask(item, worker)
-        # while they compile
-        for item in {id(item): item for item, _, _ in running}.values():
-            self._run_baseline(item)
-        for item, subject, worker in running:
-            self._conclude(item, subject, worker, begin)
-        if is_first:
-            for item, subject, worker in running:
-                self._repeat(item, subject, worker)
+        self._start_baseline()
+        self._work(stints, len(cases))
+        if timed_sizes:
+            for scout in scouts:
+                scout.kill()
+            self._work([Stint(candidate, candidate.worker, deque(left))], len(cases))
+        order = {case: number for number, case in enumerate(cases)}
+        for subject in self.subjects:
+            subject.cases.sort(key=lambda found: order[found.case])
+
+    def _is_scouted(self, case: Case) -> bool:
+        return self.operation.spec.call_bytes(case.size, case.dtype) <= MAX_SCOUTED_BYTES
+
+    def _start_baseline(self) -> None:
+        try:
+            self._baseline.worker.finish_start(process.START_TIMEOUT_S)
+        except WorkerFailedError as failure:
+            raise ReferenceFailedError(
+                f"the baseline of {self.operation.name} cannot be imported: {failure.reason}."
+                " Correct the operation's baseline.py."
+            ) from failure
+
+    def _work(self, stints: Sequence[Stint], total: int) -> None:
+        """Keep every worker busy until no case is left; end early with the candidate."""
+        while not self._candidate.done:
+            for stint in stints:
+                if stint.cases and not stint.busy and not stint.subject.done:
+                    self._begin(stint, total)
+            busy = [stint for stint in stints if stint.busy and stint.worker.alive]
+            if not busy:
+                return
+            limits = [self._limit_s(stint) for stint in busy]
+            ready = Channel.wait(
+                [stint.worker.channel for stint in busy], min(limits) - time.perf_counter()
+            )
+            for stint, limit_s, is_ready in zip(busy, limits, ready, strict=True):
+                left_s = limit_s - time.perf_counter()
+                if is_ready or left_s <= 0:
+                    self._conclude(stint, max(left_s, 0.0))
+
+    def _limit_s(self, stint: Stint) -> float:
+        if stint.worker.started:
+            return stint.begin_s + self.timeout_s
+        if not stint.begin_s:
+            stint.begin_s = time.perf_counter()
+        return stint.begin_s + process.START_TIMEOUT_S
+
+    def _begin(self, stint: Stint, total: int) -> None:
+        case = stint.cases.popleft()
+        if stint.subject is self._candidate:
+            self._progress(
+                f"verifying, case {len(self._candidate.cases) + 1} of {total}:"
+                f" {case.size.label} {case.dtype}"
+            )
+        stint.item = self._prepare(case)
+        self._call(stint.item, stint.worker)
+        stint.begin_s = time.perf_counter()
+
+    def _conclude(self, stint: Stint, timeout_s: float) -> None:
+        """Take a worker's answer, and judge it."""
+        subject, worker, item = stint.subject, stint.worker, stint.item
+        stint.item = None
+        if item is None:
+            try:
+                worker.step_start(timeout_s)
+            except WorkerFailedError as failure:
+                subject.fail(failure)
+                subject.lost = True
+            return
+        case, log = item.case, ""
+        try:
+            answer = worker.answer(timeout_s, self.timeout_s)
+            if subject.first_call_s is None:
+                subject.first_call_s = time.perf_counter() - stint.begin_s
+            self._check(item, subject, worker, answer)
+            found = self._judged(item, worker)
+            if found.status is Status.CORRECT and stint.repeats:
+                stint.repeats = False
+                self._repeat(item, worker)
+        except WorkerFailedError as failure:
+            found = _without_figures(case, failure)
+            log = failure.log
+        if found.status is not Status.CORRECT:
+            subject.fail(WorkerFailedError(found.status, _at(case, found.reason), log))
+        subject.lost = subject.lost or not worker.alive
+        subject.cases.append(found)
 
     def _prepare(self, case: Case) -> Prepared:
+        """Make a case's arguments and what is expected, and have the baseline run it."""
+        if case in self._kept:
+            return self._kept[case]
         spec = self.operation.spec
         values = inputs.make_arguments(spec, case, self.device)
-        return Prepared(
+        item = Prepared(
             case=case,
             layout=lay_out(spec, case.size, case.dtype, 1),
             values=values,
             expected=correctness.reference(self.operation.function, values),
+            baseline_answer={},
+            baseline_error_ulp=0.0,
         )
+        if case not in self._of_baseline:
+            self._of_baseline[case] = self._run_baseline(item)
+        item.baseline_answer, item.baseline_error_ulp = self._of_baseline[case]
+        self._kept[case] = item
+        # the oldest go first; those under way are held by whoever runs them
+        while len(self._kept) > 1 and sum(map(_bytes_of, self._kept.values())) > KEPT_BYTES:
+            del self._kept[next(iter(self._kept))]
+        return item
 
     def _write(self, item: Prepared, worker: WorkerProcess) -> None:
         """Give a worker its own copy of the arguments, and nothing where its results will be."""
@@ -196,14 +294,18 @@ class Verifier:
             watch=worker.implementation.role is Role.CANDIDATE,
         )
 
-    def _run_baseline(self, item: Prepared) -> None:
-        subject, worker, case = self._baseline, self._baseline.worker, item.case
+    def _call(self, item: Prepared, worker: WorkerProcess) -> None:
         self._write(item, worker)
         self._settle()
-        begin = time.perf_counter()
         self._ask(item, worker)
+
+    def _run_baseline(self, item: Prepared) -> tuple[dict[str, Any], float]:
+        """The baseline's answer and its error on a case."""
+        subject, worker, case = self._baseline, self._baseline.worker, item.case
+        begin = time.perf_counter()
+        self._call(item, worker)
         try:
-            item.baseline_answer = worker.answer(self.timeout_s)
+            answer = worker.answer(self.timeout_s)
         except WorkerFailedError as failure:
             raise ReferenceFailedError(
                 f"the baseline of {self.operation.name} failed {_at(case, failure.reason)}."
@@ -213,7 +315,8 @@ class Verifier:
             subject.first_call_s = time.perf_counter() - begin
         outputs = item.layout.results(worker.arena)
         # the baseline is judged by its own error: only the dtype's largest allowance bounds it
-        item.baseline_error_ulp = correctness.error_of(outputs, item.expected, case.dtype).error_ulp
+        error_ulp = correctness.error_of(outputs, item.expected, case.dtype).error_ulp
+        item.baseline_error_ulp = error_ulp
         found = self._judged(item, worker)
         if found.status is not Status.CORRECT:
             raise ReferenceFailedError(
@@ -221,24 +324,7 @@ class Verifier:
                 " A case that it cannot pass judges nobody; correct the operation's spec.py."
             )
         subject.cases.append(found)
-
-    def _conclude(
-        self, item: Prepared, subject: Subject, worker: WorkerProcess, begin: float
-    ) -> None:
-        """Wait for a worker's answer, and judge it."""
-        case = item.case
-        try:
-            answer = worker.answer(self.timeout_s)
-            if subject.first_call_s is None:
-                subject.first_call_s = time.perf_counter() - begin
-            self._check(item, subject, worker, answer)
-            found = self._judged(item, worker)
-            if found.status is not Status.CORRECT:
-                subject.fail(WorkerFailedError(found.status, _at(case, found.reason)))
-        except WorkerFailedError as failure:
-            subject.fail(WorkerFailedError(failure.status, _at(case, failure.reason), failure.log))
-            found = _without_figures(case, failure)
-        subject.cases.append(found)
+        return answer, error_ulp
 
     def _check(
         self, item: Prepared, subject: Subject, worker: WorkerProcess, answer: dict[str, Any]
@@ -278,27 +364,16 @@ class Verifier:
             item.case,
         )
 
-    def _repeat(self, item: Prepared, subject: Subject, worker: WorkerProcess) -> None:
-        """Run the same input once more: the bits must be the same."""
-        if not self.operation.spec.deterministic or subject.failure is not None:
+    def _repeat(self, item: Prepared, worker: WorkerProcess) -> None:
+        """Run the same input once more: raises WorkerFailedError where the bits differ."""
+        if not self.operation.spec.deterministic:
             return
         before = [tensor.clone() for tensor in item.layout.results(worker.arena)]
-        self._write(item, worker)
-        self._settle()
-        self._ask(item, worker)
-        try:
-            worker.answer(self.timeout_s)
-        except WorkerFailedError as failure:
-            subject.fail(
-                WorkerFailedError(failure.status, _at(item.case, failure.reason), failure.log)
-            )
-            return
+        self._call(item, worker)
+        worker.answer(self.timeout_s)
         if not all(map(same_bits, before, item.layout.results(worker.arena))):
-            subject.fail(
-                WorkerFailedError(
-                    Status.NONDETERMINISTIC,
-                    _at(item.case, "the same input gave different bits in two calls"),
-                )
+            raise WorkerFailedError(
+                Status.NONDETERMINISTIC, "the same input gave different bits in two calls"
             )
 
 
@@ -336,3 +411,19 @@ def _without_figures(case: Case, failure: WorkerFailedError) -> CaseResult:
 
 def _at(case: Case, reason: str) -> str:
     return f"at {case.size.label} {case.dtype} ({case.distribution}): {reason}"
+
+
+def _each_kind_first(cases: Sequence[Case]) -> list[Case]:
+    """One case of each size and dtype, then the others, which find theirs compiled."""
+    seen: Counter[tuple[str, str]] = Counter()
+    turns = []
+    for case in cases:
+        kind = (case.size.label, case.dtype)
+        turns.append(seen[kind])
+        seen[kind] += 1
+    return [case for _, case in sorted(zip(turns, cases, strict=True), key=lambda pair: pair[0])]
+
+
+def _bytes_of(item: Prepared) -> int:
+    tensors = [*item.expected, *(value for value in item.values if isinstance(value, torch.Tensor))]
+    return sum(tensor.nbytes for tensor in tensors)

@@ -5,6 +5,9 @@ Nothing here touches the GPU: a process that has initialised CUDA cannot be fork
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
@@ -25,6 +28,11 @@ def warm_compiler(compute_capability: int) -> None:
     Raises what the first compilation in a worker would raise, such as for want of a C compiler.
     """
     from triton.backends.nvidia.driver import CudaUtils
+
+    # workers describe their graphs with it, and it takes a while to import; where it is missing,
+    # the profiler tells of a call's kernels
+    with contextlib.suppress(ImportError):
+        importlib.import_module("cuda.bindings.driver")
 
     # a singleton, so that forked workers find it built and loaded
     CudaUtils()

@@ -31,8 +31,7 @@ TRACEBACK_CHARACTERS = 12_000
 class Worker:
     """One implementation and the arena that it works on."""
 
-    def __init__(self, arena_descriptor: int | None) -> None:
-        self._descriptor = arena_descriptor
+    def __init__(self) -> None:
         self._arena: torch.Tensor
         self._function: Callable[..., Any]
         self._gpu = False
@@ -42,9 +41,9 @@ class Worker:
         self._graph: Any = None
         self._flush: Any = None
 
-    def attach(self, handle: dict[str, Any]) -> dict[str, Any]:
-        """Map the arena; on a GPU this creates the CUDA context."""
-        self._arena = attach(handle, self._descriptor)
+    def attach(self, handle: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        """Map the arena."""
+        self._arena = attach(handle, descriptors[0] if descriptors else None)
         self._gpu = self._arena.is_cuda
         return {}
 
@@ -322,18 +321,22 @@ class Worker:
 COMMANDS = frozenset(name for name in vars(Worker) if not name.startswith("_"))
 
 
-def main(channel: Channel, arena_descriptor: int | None) -> None:
-    """Serve requests until the referee says stop."""
-    worker = Worker(arena_descriptor)
+def main(channel: Channel, *, gpu: bool) -> None:
+    """Serve requests until the referee ends the process."""
+    if gpu:
+        # before anything is asked for, since it takes a tenth of a second; where it fails,
+        # attaching fails again and tells why
+        with contextlib.suppress(RuntimeError):
+            torch.zeros(1, device="cuda")
+    worker = Worker()
     while True:
-        request, _ = channel.serve()
+        request, descriptors = channel.serve()
         command = request.pop("command")
-        if command == "stop":
-            channel.reply(done=True)
-            return
         if command not in COMMANDS:
             channel.reply(error={"types": ["KeyError"], "message": command, "traceback": ""})
             continue
+        if command == "attach":
+            request["descriptors"] = descriptors
         try:
             answer = getattr(worker, command)(**request)
         except BaseException as error:  # noqa: BLE001 - sys.exit in an implementation is an answer too
