@@ -67,6 +67,8 @@ class Crew:
         """
         self._forks = server.fork(len(arenas))
         self.implementation = implementation
+        # of any of the workers, compiling included
+        self.first_call_s: float | None = None
         source = self._forks.folder / f"{implementation.name}.py"
         source.write_text(implementation.source)
         self.workers = [
@@ -185,6 +187,11 @@ class WorkerProcess:
                 " end what else uses it; otherwise: python -m tritonexp doctor"
             ) from failure
         self.started = not self._asked
+
+    @property
+    def idle(self) -> bool:
+        """Whether it lives and owes no answer."""
+        return self.alive and not self._asked
 
     def kill(self) -> None:
         """Begin the worker's end; `close` waits for it."""

@@ -114,6 +114,8 @@ class Referee:
         self._references = _references(operation, expert, contenders)
         self._arenas: list[Arena] = []
         self._scout_arenas: list[Arena] = []
+        # of the references, by name: on a GPU they serve one candidate after another
+        self._standing: dict[str, Crew] = {}
         self.prepare()
 
     def __enter__(self) -> Self:
@@ -128,7 +130,8 @@ class Referee:
         self.close()
 
     def close(self) -> None:
-        """Let the shared memory go; the fork servers stand until this process ends."""
+        """End the references' workers; the fork servers stand until this process ends."""
+        self._end_standing()
         for arenas in (self._arenas, self._scout_arenas):
             for arena in arenas:
                 arena.close()
@@ -142,7 +145,7 @@ class Referee:
         candidate_server, reference_server = self._servers()
         if self.gpu is not None:
             # first, since verifying begins with the baseline
-            reference_server.fork_ahead(*[1] * len(self._references))
+            reference_server.fork_ahead(*[1] * (len(self._references) - len(self._standing)))
             candidate_server.fork_ahead(1 + _scout_count())
 
     def wait_ready(self) -> None:
@@ -298,22 +301,38 @@ class Referee:
             for case, layout in zip(cases, layouts, strict=True)
             if spec.call_bytes(case.size, case.dtype) <= MAX_SCOUTED_BYTES
         )
+        if self._arenas and self._arenas[0].size_bytes < largest:
+            # theirs are about to be replaced
+            self._end_standing()
         arenas = self._lend(self._arenas, len(implementations), largest)
         scout_arenas = self._lend(self._scout_arenas, _scout_count(), largest_scouted)
         candidate_server, reference_server = self._servers()
         subjects: list[Subject] = []
+        candidate, *references = implementations
         try:
             # the candidate comes last, since verifying begins with the baseline
-            for implementation, arena in zip(reversed(implementations), arenas, strict=True):
-                is_candidate = implementation.role is Role.CANDIDATE
-                server = candidate_server if is_candidate else reference_server
-                lent = [arena, *scout_arenas] if is_candidate else [arena]
-                subjects.insert(0, Subject(Crew(server, implementation, lent)))
+            for implementation, arena in zip(references, arenas[1:], strict=True):
+                crew = self._standing.pop(implementation.name, None)
+                subjects.append(Subject(crew or Crew(reference_server, implementation, [arena])))
+            crew = Crew(candidate_server, candidate, [arenas[0], *scout_arenas])
+            subjects.insert(0, Subject(crew))
             yield subjects
         finally:
-            end_all([worker for subject in subjects for worker in subject.crew.workers])
+            ended = []
             for subject in subjects:
-                subject.crew.close()
+                is_kept = self.gpu is not None and subject.role is not Role.CANDIDATE
+                if is_kept and subject.failure is None and subject.worker.idle:
+                    self._standing[subject.name] = subject.crew
+                else:
+                    ended.append(subject.crew)
+            end_all([worker for crew in ended for worker in crew.workers])
+            for crew in ended:
+                crew.close()
+
+    def _end_standing(self) -> None:
+        for crew in self._standing.values():
+            crew.close()
+        self._standing.clear()
 
     def _lend(self, arenas: list[Arena], count: int, size_bytes: int) -> list[Arena]:
         """Arenas of at least a size, wiped; kept between evaluations, since workers come and go."""
@@ -674,7 +693,7 @@ def _trial(
         kernels=kernels,
         compiled=compiled,
         timings=kept,
-        first_call_s=subject.first_call_s,
+        first_call_s=subject.crew.first_call_s,
     )
 
 

@@ -48,7 +48,6 @@ class Subject:
     failed_cases: int = 0
     lost: bool = False
     launched: Counter[str] = field(default_factory=Counter)
-    first_call_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -236,8 +235,8 @@ class Verifier:
         case, log = item.case, ""
         try:
             answer = worker.answer(timeout_s, self.timeout_s)
-            if subject.first_call_s is None:
-                subject.first_call_s = time.perf_counter() - stint.begin_s
+            if subject.crew.first_call_s is None:
+                subject.crew.first_call_s = time.perf_counter() - stint.begin_s
             self._check(item, subject, worker, answer)
             found = self._judged(item, worker)
             if found.status is Status.CORRECT and stint.repeats:
@@ -311,8 +310,8 @@ class Verifier:
                 f"the baseline of {self.operation.name} failed {_at(case, failure.reason)}."
                 " Nothing can be judged without it; correct the operation's baseline.py or spec.py."
             ) from failure
-        if subject.first_call_s is None:
-            subject.first_call_s = time.perf_counter() - begin
+        if subject.crew.first_call_s is None:
+            subject.crew.first_call_s = time.perf_counter() - begin
         outputs = item.layout.results(worker.arena)
         # the baseline is judged by its own error: only the dtype's largest allowance bounds it
         error_ulp = correctness.error_of(outputs, item.expected, case.dtype).error_ulp
