@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import importlib
 import os
 import shutil
@@ -251,18 +252,22 @@ def serve(control: Channel, compute_capability: str, preload: Sequence[str]) -> 
                 control.reply()
             elif request["command"] == "fork":
                 forked = []
+                turn = os.memfd_create("turn")
                 for index, descriptor in enumerate(descriptors):
                     process_id = os.fork()
                     if process_id == 0:
                         control.close()
                         _become_worker(
-                            lambda channel: worker.main(channel, gpu=bool(compute_capability)),
+                            worker.main,
+                            worker.create_context if compute_capability else lambda: None,
                             Path(request["folder"]),
                             descriptors[index:],
+                            turn,
                             index,
                         )
                     os.close(descriptor)
                     forked.append(process_id)
+                os.close(turn)
                 children.update(forked)
                 control.reply(process_ids=forked)
             elif request["command"] == "reap":
@@ -300,7 +305,12 @@ def _wait(process_id: int, grace_s: float) -> int:
 
 
 def _become_worker(
-    main: Callable[[Channel], None], folder: Path, descriptors: list[int], index: int
+    main: Callable[[Channel], None],
+    prepare: Callable[[], None],
+    folder: Path,
+    descriptors: list[int],
+    turn: int,
+    index: int,
 ) -> NoReturn:
     code = 70
     try:
@@ -313,6 +323,11 @@ def _become_worker(
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
+        # one after the other, as the driver would do it too, but so that the first is ready soon;
+        # a lock of the process, which nothing keeps that outlives it
+        fcntl.lockf(turn, fcntl.LOCK_EX)
+        prepare()
+        os.close(turn)
         main(Channel(socket.socket(fileno=own)))
         code = 0
     finally:

@@ -321,13 +321,14 @@ class Worker:
 COMMANDS = frozenset(name for name in vars(Worker) if not name.startswith("_"))
 
 
-def main(channel: Channel, *, gpu: bool) -> None:
+def create_context() -> None:
+    """Create the CUDA context; where it fails, attaching the arena fails again and tells why."""
+    with contextlib.suppress(RuntimeError):
+        torch.zeros(1, device="cuda")
+
+
+def main(channel: Channel) -> None:
     """Serve requests until the referee ends the process."""
-    if gpu:
-        # before anything is asked for, since it takes a tenth of a second; where it fails,
-        # attaching fails again and tells why
-        with contextlib.suppress(RuntimeError):
-            torch.zeros(1, device="cuda")
     worker = Worker()
     while True:
         request, descriptors = channel.serve()
