@@ -201,10 +201,15 @@ def doctor(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from tritonexp import study
-    from tritonexp.evaluation import environment, sandbox
+    from tritonexp.evaluation import confinement, environment
     from tritonexp.terminal import show
 
-    found = environment.describe(environment.find_gpu(), sandbox.DESCRIPTION)
+    try:
+        confinement.check()
+        walls = confinement.description()
+    except TritonExpError as error:
+        walls = f"not usable: {error}"
+    found = environment.describe(environment.find_gpu(), walls)
     try:
         store, usable = study.open_store(_tracking(options)).ui_command, True
     except TritonExpError as error:

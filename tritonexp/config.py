@@ -122,6 +122,7 @@ class StudyConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = MISSING
     contenders: list[str] = MISSING
+    sandbox: bool = MISSING
 
 
 def register() -> None:

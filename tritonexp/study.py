@@ -211,6 +211,7 @@ def referee_arguments(config: StudyConfig, operation: operations.Operation) -> d
         "expert": config.expert.name,
         "contenders": tuple(config.contenders),
         "seed": config.seed,
+        "sandbox": config.sandbox,
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from candidates import KERNEL, RIGHT, body, candidate
 from processes import children_of, is_running, wait_until
 
-from tritonexp.evaluation.forkserver import ForkServer
+from tritonexp.evaluation.forkserver import ForkServer, Settings
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import Crew, WorkerFailedError
 from tritonexp.records import Status
@@ -29,7 +29,7 @@ def server():
     """A fork server for the interpreter, started with a secret in its parent's environment."""
     os.environ["ANTHROPIC_API_KEY"] = "hunter2"
     try:
-        started = ForkServer(None)
+        started = ForkServer(Settings(None))
         started.wait_ready()
     finally:
         del os.environ["ANTHROPIC_API_KEY"]
@@ -226,16 +226,16 @@ def test_timeout_kills_what_does_not_end(start, server, text):
     assert children_of(server._process.pid) == []
 
 
-def test_close_ends_what_the_worker_started(start, tmp_path):
+def test_close_ends_what_the_worker_started(start, server):
     """Children in the background end with their worker."""
-    note = tmp_path / "child"
     text = (
-        f"child = subprocess.Popen(['sleep', '300'])\n"
-        f"open({str(note)!r}, 'w').write(str(child.pid))\n"
+        "child = subprocess.Popen(['sleep', '300'])\n"
+        "open('child', 'w').write(str(child.pid))\n"
         "return fused(x, torch.empty_like(x))"
     )
     worker = start(body(text))
     worker.call("run", 20, **RUN)
+    (note,) = server.folder.glob("crew-*/child")
     child = int(note.read_text())
     assert is_running(child)
     worker.close()
@@ -371,7 +371,7 @@ def test_interrupt_in_the_terminal_does_not_reach_the_server(server):
 
 def test_closing_the_server_ends_its_workers_and_removes_its_folder():
     """Nothing of a server is left: no process, no folder."""
-    own = ForkServer(None)
+    own = ForkServer(Settings(None))
     arena = Arena(4096, "cpu")
     (worker,) = Crew(own, candidate(KERNEL + "while True: pass\n"), [arena]).workers
     own.fork_ahead(1)

@@ -304,12 +304,8 @@ def test_wrong_numbers(verdict, text):
         "import torch\n\n\ndef softmax(x):\n    return torch.softmax(x, dim=1)\n",
         body("return torch.softmax(x, dim=1)"),
         body("return (lambda: 0 and fused(x, x))() or getattr(torch, 'soft' + 'max')(x, 1)"),
-        (
-            "from liger_kernel.ops.softmax import LigerSoftmaxFunction\n\n\n"
-            "def softmax(x):\n    return LigerSoftmaxFunction.apply(x)\n"
-        ),
     ],
-    ids=["torch", "decoy", "hidden", "expert"],
+    ids=["torch", "decoy", "hidden"],
 )
 def test_work_of_others_is_not_triton(verdict, source):
     """A right result without a launched kernel of the file is no Triton kernel."""
@@ -317,6 +313,22 @@ def test_work_of_others_is_not_triton(verdict, source):
     assert trial.status is Status.NOT_TRITON
     assert "no Triton kernel of the file was launched" in trial.reason
     assert is_short(trial.reason)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from liger_kernel.ops.softmax import LigerSoftmaxFunction",
+        f"exec(open({str(ROOT / 'kernels' / 'softmax' / 'house.py')!r}).read())",
+        "from tritonexp import operations; operations.load('softmax')",
+    ],
+    ids=["expert", "house", "baseline"],
+)
+def test_what_others_wrote_cannot_be_read(verdict, line):
+    """Experts, house kernels and the catalogue are beyond a candidate's reach."""
+    trial = verdict(f"{line}\n{RIGHT}")
+    assert trial.status is Status.IMPORT_ERROR
+    assert "Permission" in trial.reason
 
 
 def test_bits_that_differ_between_two_calls(verdict):

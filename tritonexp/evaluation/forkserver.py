@@ -2,32 +2,26 @@
 
 A worker forked from it is ready in a fraction of a second, where a fresh one imports for several.
 Workers are forked as crews: those of one implementation share a folder. `ForkServer` is the
-referee's side; the server is
-`python -m tritonexp.evaluation.forkserver FD CAPABILITY [MODULE ...]`.
+referee's side; server.py is the process.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
-import importlib
+import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from tritonexp.errors import EvaluationError
-from tritonexp.evaluation import sandbox
+from tritonexp.evaluation import confinement, sandbox
 from tritonexp.evaluation.channel import (
     Channel,
     ChannelClosedError,
@@ -36,6 +30,19 @@ from tritonexp.evaluation.channel import (
 )
 
 START_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fork server's workers are for, and what they must not see."""
+
+    # of the GPU, as in 9.0; None for the interpreter
+    compute_capability: str | None
+    # modules that its workers will import, such as an expert's, which can take seconds
+    preload: tuple[str, ...] = ()
+    # modules that its workers cannot read; a server that preloads an expert hides none
+    hidden: tuple[str, ...] = ()
+    sandbox: bool = True
 
 
 @dataclass
@@ -47,9 +54,10 @@ class Forks:
     # empty until the server has answered
     process_ids: list[int] = field(default_factory=list)
 
-    def log_of(self, index: int) -> Path:
-        """What a worker prints."""
-        return self.folder / f"log-{index}.txt"
+
+def log_in(folder: Path, index: int) -> Path:
+    """Where a worker of a crew prints to."""
+    return folder / f"log-{index}.txt"
 
 
 class ForkServer:
@@ -59,13 +67,10 @@ class ForkServer:
     which takes a tenth of a second and is done one after the other by the driver.
     """
 
-    def __init__(self, compute_capability: str | None, preload: Sequence[str] = ()) -> None:
-        """Start it, for a GPU of a compute capability as in 9.0, or for the interpreter (None).
-
-        `preload` names modules that its workers will import, such as an expert's, which can take
-        seconds. A candidate must not be forked from a server that holds an expert.
-        """
-        self.interpret = compute_capability is None
+    def __init__(self, settings: Settings) -> None:
+        """Start it; raises EvaluationError where the sandbox is wanted and cannot be had."""
+        if settings.sandbox:
+            confinement.check()
         self.folder = Path(tempfile.mkdtemp(prefix="tritonexp-"))
         self._control, theirs = Channel.pair()
         self._log = (self.folder / "forkserver.log").open("wb")
@@ -73,12 +78,11 @@ class ForkServer:
             [
                 sys.executable,
                 "-m",
-                "tritonexp.evaluation.forkserver",
+                "tritonexp.evaluation.server",
                 str(theirs.fileno()),
-                (compute_capability or "").replace(".", ""),
-                *preload,
+                json.dumps(asdict(settings)),
             ],
-            env=sandbox.environment(self.folder, interpret=self.interpret)
+            env=sandbox.environment(self.folder, interpret=settings.compute_capability is None)
             | {"PYTHONPATH": _python_path()},
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
@@ -182,17 +186,19 @@ class ForkServer:
         shutil.rmtree(forks.folder, ignore_errors=True)
         self._spare.remove(forks)
 
-    def reap(self, process_id: int, grace_s: float) -> int:
+    def reap(self, process_id: int, grace_s: float) -> tuple[int, str]:
         """The exit code of a worker, negative for a signal; killed if there after the grace.
 
-        Where the server itself is gone, which takes its workers along, that of a kill.
+        With it why the server ended it, if it did. Where the server itself is gone, which takes its
+        workers along, the code is that of a kill.
         """
         try:
             self._settle()
             self._control.ask("reap", process_id=process_id, grace_s=grace_s)
-            return int(self._control.answer(START_TIMEOUT_S)["exit_code"])
+            answer = self._control.answer(START_TIMEOUT_S)
+            return int(answer["exit_code"]), str(answer["why"])
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError):
-            return -signal.SIGKILL
+            return -signal.SIGKILL, ""
 
     def close(self) -> None:
         """End the server and with it every worker."""
@@ -212,18 +218,17 @@ class ForkServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_standing: dict[tuple[str | None, tuple[str, ...]], ForkServer] = {}
+_standing: dict[Settings, ForkServer] = {}
 
 
-def standing_server(compute_capability: str | None, preload: Sequence[str] = ()) -> ForkServer:
+def standing_server(settings: Settings) -> ForkServer:
     """A fork server that stays until this process ends, since starting one takes seconds."""
-    key = (compute_capability, tuple(preload))
-    if key not in _standing or not _standing[key].usable:
-        if key in _standing:
-            _standing[key].close()
-        _standing[key] = ForkServer(compute_capability, preload)
-        atexit.register(_standing[key].close)
-    return _standing[key]
+    if settings not in _standing or not _standing[settings].usable:
+        if settings in _standing:
+            _standing[settings].close()
+        _standing[settings] = ForkServer(settings)
+        atexit.register(_standing[settings].close)
+    return _standing[settings]
 
 
 def _python_path() -> str:
@@ -231,115 +236,4 @@ def _python_path() -> str:
     ours = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join(
         [ours, *(part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part)]
-    )
-
-
-def serve(control: Channel, compute_capability: str, preload: Sequence[str]) -> None:
-    """Fork a worker for each request until the referee's end closes."""
-    # the imports are the point of this process; the worker module imports torch and triton
-    from tritonexp.evaluation import worker
-
-    if compute_capability:
-        from tritonexp.evaluation.warmup import warm_compiler
-
-        warm_compiler(int(compute_capability))
-    _import_all(preload)
-    children: set[int] = set()
-    try:
-        while True:
-            request, descriptors = control.serve()
-            if request["command"] == "ready":
-                control.reply()
-            elif request["command"] == "fork":
-                forked = []
-                turn = os.memfd_create("turn")
-                for index, descriptor in enumerate(descriptors):
-                    process_id = os.fork()
-                    if process_id == 0:
-                        control.close()
-                        _become_worker(
-                            worker.main,
-                            worker.create_context if compute_capability else lambda: None,
-                            Path(request["folder"]),
-                            descriptors[index:],
-                            turn,
-                            index,
-                        )
-                    os.close(descriptor)
-                    forked.append(process_id)
-                os.close(turn)
-                children.update(forked)
-                control.reply(process_ids=forked)
-            elif request["command"] == "reap":
-                children.remove(request["process_id"])
-                control.reply(exit_code=_wait(request["process_id"], request["grace_s"]))
-    except ChannelClosedError:
-        for child in children:
-            sandbox.kill_group(child)
-
-
-def _import_all(modules: Sequence[str]) -> None:
-    """Import what workers will need; raises EvaluationError if that initialises CUDA."""
-    import torch
-
-    for module in modules:
-        # a module that is missing is its own worker's failure, and told there
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
-    if torch.cuda.is_initialized():
-        raise EvaluationError(
-            f"importing {', '.join(modules)} initialised CUDA, so no worker can be forked after it;"
-            " leave that expert out with expert=none."
-        )
-
-
-def _wait(process_id: int, grace_s: float) -> int:
-    deadline = time.monotonic() + grace_s
-    while True:
-        found, status = os.waitpid(process_id, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
-            sandbox.kill_group(process_id)
-        time.sleep(0.002)
-
-
-def _become_worker(
-    main: Callable[[Channel], None],
-    prepare: Callable[[], None],
-    folder: Path,
-    descriptors: list[int],
-    turn: int,
-    index: int,
-) -> NoReturn:
-    code = 70
-    try:
-        # the first is its own end of a channel, the others are those of workers after it
-        own, *others = descriptors
-        for descriptor in others:
-            os.close(descriptor)
-        sandbox.confine(folder)
-        log = os.open(folder / f"log-{index}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
-        # one after the other, as the driver would do it too, but so that the first is ready soon;
-        # a lock of the process, which nothing keeps that outlives it
-        fcntl.lockf(turn, fcntl.LOCK_EX)
-        prepare()
-        os.close(turn)
-        main(Channel(socket.socket(fileno=own)))
-        code = 0
-    finally:
-        # no atexit handlers, no buffers: nothing of a candidate's runs after its last answer
-        os._exit(code)
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sandbox.die_with_parent()
-    serve(
-        Channel(socket.socket(fileno=int(sys.argv[1]))),
-        sys.argv[2],
-        sys.argv[3:],
     )

@@ -16,7 +16,7 @@ from tritonexp.evaluation.channel import (
     ChannelGarbageError,
     ChannelTimeoutError,
 )
-from tritonexp.evaluation.forkserver import Forks, ForkServer
+from tritonexp.evaluation.forkserver import Forks, ForkServer, log_in
 from tritonexp.evaluation.memory import Arena
 from tritonexp.records import Implementation, Status
 
@@ -102,10 +102,11 @@ class WorkerProcess:
         self.channel = forks.channels[index]
         self._server = server
         self._process_id = forks.process_ids[index]
-        self._log = forks.log_of(index)
+        self._log = log_in(forks.folder, index)
         self._asked: deque[str] = deque()
         self._command = ""
         self._exit_code = 0
+        self._ended_for = ""
 
     def ask(self, command: str, descriptors: tuple[int, ...] = (), **fields: Any) -> None:
         """Send a request; `answer` must follow, for each in turn."""
@@ -207,7 +208,7 @@ class WorkerProcess:
         """Kill the whole group, and return the end of what it printed."""
         if not grace_s:
             sandbox.kill_group(self._process_id)
-        self._exit_code = self._server.reap(self._process_id, grace_s)
+        self._exit_code, self._ended_for = self._server.reap(self._process_id, grace_s)
         # what it forked is in the same group, and outlives it
         sandbox.kill_group(self._process_id)
         self.alive = False
@@ -230,6 +231,9 @@ class WorkerProcess:
         # its end of the channel closes a moment before the process is gone
         log = self._end(grace_s=2.0)
         code = self._exit_code
+        if self._ended_for:
+            status = Status.OUT_OF_MEMORY if "memory" in self._ended_for else Status.CRASHED
+            return WorkerFailedError(status, f"it was ended, since {self._ended_for}", log)
         if code == -signal.SIGXCPU:
             return WorkerFailedError(
                 Status.TIMEOUT, f"the process used up its {sandbox.MAX_CPU_S} s of processor", log

@@ -26,6 +26,7 @@ from tritonexp import statistics
 from tritonexp.errors import ConfigError, DoesNotFitError
 from tritonexp.evaluation import (
     answers,
+    confinement,
     environment,
     floors,
     inputs,
@@ -34,7 +35,7 @@ from tritonexp.evaluation import (
     timing,
 )
 from tritonexp.evaluation.ceilings import ceilings_of
-from tritonexp.evaluation.forkserver import ForkServer, standing_server
+from tritonexp.evaluation.forkserver import ForkServer, Settings, standing_server
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import Crew, WorkerFailedError, end_all
@@ -87,7 +88,8 @@ Work = dict[str, list[tuple[Size, list[dict[str, Any]]]]]
 class Referee:
     """Judges candidates for one operation; a context manager that ends every worker on its way out.
 
-    Raises ConfigError for an unknown expert or contender.
+    Raises ConfigError for an unknown expert or contender, and EvaluationError where generated code
+    cannot be confined and `sandbox` asks for it.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Referee:
         contenders: Sequence[str] = ("torch", "house"),
         seed: int = 0,
         timeout_s: float = 60.0,
+        sandbox: bool = True,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.operation = operation
@@ -107,6 +110,7 @@ class Referee:
         self.protocol = protocol
         self.seed = seed
         self.timeout_s = timeout_s
+        self.sandbox = sandbox
         self.gpu = environment.find_gpu()
         self.mode = Mode.GPU if self.gpu else Mode.INTERPRETER
         self.device = "cuda" if self.gpu else "cpu"
@@ -155,14 +159,16 @@ class Referee:
 
     def _servers(self) -> tuple[ForkServer, ForkServer]:
         """The fork servers of candidates and of references; started anew where one was lost."""
-        if self.gpu is None:
-            server = standing_server(None)
-            return server, server
-        capability = self.gpu.compute_capability
+        capability = self.gpu.compute_capability if self.gpu else None
+        experts = _modules_of(self.operation.experts)
+        candidates = standing_server(Settings(capability, hidden=experts, sandbox=self.sandbox))
+        if capability is None:
+            # beside the candidate only the baseline runs
+            return candidates, candidates
         # a server of their own: what it has loaded of the experts is in no candidate's memory
-        return (
-            standing_server(capability),
-            standing_server(capability, _modules_of(self._references)),
+        preload = _modules_of(self._references)
+        return candidates, standing_server(
+            Settings(capability, preload=preload, sandbox=self.sandbox)
         )
 
     def facts(self) -> MachineFacts:
@@ -262,7 +268,10 @@ class Referee:
             sizes=self.sizes,
             dtype=self.operation.spec.timed_dtype,
             protocol=self.protocol if timed else None,
-            environment=environment.describe(self.gpu, sandbox.DESCRIPTION),
+            environment=environment.describe(
+                self.gpu,
+                confinement.description() if self.sandbox else sandbox.DESCRIPTION_OF_OFF,
+            ),
             ceilings=self._ceilings() if timed else None,
             candidate=candidate,
             references=references,
@@ -644,14 +653,16 @@ def _references(
     return (operation.baseline, *chosen, *(known[name] for name in contenders))
 
 
-def _modules_of(references: Sequence[Implementation]) -> list[str]:
-    """The modules that references call into, for their fork server to import beforehand."""
-    return sorted(
-        {
-            item.provenance.location.partition(":")[0]
-            for item in references
-            if item.role is Role.EXPERT and item.provenance.location
-        }
+def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
+    """The modules that experts among references call into."""
+    return tuple(
+        sorted(
+            {
+                item.provenance.location.partition(":")[0]
+                for item in references
+                if item.role is Role.EXPERT and item.provenance.location
+            }
+        )
     )
 
 

@@ -1,8 +1,8 @@
-"""What confines a worker: its environment, its limits, its folder and its process group.
+"""What holds with sandbox=off too: a worker's environment, limits, folder and process group.
 
-A first version: a worker is a process group of its own that is killed whole, sees a scrubbed
-environment, and has limits on processor time, file size, open files and core dumps. It does not
-yet close the network or the file system to a worker.
+A worker is a process group of its own that is killed whole, sees a scrubbed environment, and has
+limits on processor time, file size, open files and core dumps. What closes the file system and the
+network to it is in confinement.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ctypes
 import os
 import resource
 import signal
+import tempfile
 from pathlib import Path
 
 # the only variables that a worker sees: what the loader, CUDA and the locale need
@@ -35,7 +36,7 @@ MAX_OPEN_FILES = 1024
 MAX_CPU_S = 600
 LOG_BYTES = 64 << 10
 
-DESCRIPTION = "process group, scrubbed environment, resource limits"
+DESCRIPTION_OF_OFF = "off: process group, scrubbed environment, resource limits"
 
 _PR_SET_PDEATHSIG = 1
 
@@ -67,6 +68,8 @@ def confine(folder: Path) -> None:
     os.setsid()
     die_with_parent()
     os.chdir(folder)
+    # looked up before in the server's own folder
+    tempfile.tempdir = None
     for name, value in (
         ("HOME", folder),
         ("TMPDIR", folder),

@@ -31,7 +31,8 @@ TRACEBACK_CHARACTERS = 12_000
 class Worker:
     """One implementation and the arena that it works on."""
 
-    def __init__(self) -> None:
+    def __init__(self, seal: Callable[[], None]) -> None:
+        self._seal = seal
         self._arena: torch.Tensor
         self._function: Callable[..., Any]
         self._gpu = False
@@ -42,9 +43,10 @@ class Worker:
         self._flush: Any = None
 
     def attach(self, handle: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
-        """Map the arena."""
+        """Map the arena; what only the start needed is then closed for good."""
         self._arena = attach(handle, descriptors[0] if descriptors else None)
         self._gpu = self._arena.is_cuda
+        self._seal()
         return {}
 
     def load(self, path: str, entry_point: str) -> dict[str, Any]:
@@ -327,9 +329,9 @@ def create_context() -> None:
         torch.zeros(1, device="cuda")
 
 
-def main(channel: Channel) -> None:
+def main(channel: Channel, seal: Callable[[], None]) -> None:
     """Serve requests until the referee ends the process."""
-    worker = Worker()
+    worker = Worker(seal)
     while True:
         request, descriptors = channel.serve()
         command = request.pop("command")

@@ -1,0 +1,251 @@
+"""The process that workers are forked from, and that keeps them within their limits.
+
+It holds torch and triton, has not touched CUDA, and runs no implementation's code. Started as
+`python -m tritonexp.evaluation.server FD SETTINGS`, with forkserver's `Settings` as JSON.
+
+What no limit of the kernel's bounds for a user's own processes, it looks at four times a second:
+how many a worker has started, how much memory a crew has, and how much it has written. Between two
+looks a worker can go beyond a limit, by what a machine can do in a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tritonexp.errors import EvaluationError
+from tritonexp.evaluation import confinement, sandbox
+from tritonexp.evaluation.channel import Channel, ChannelClosedError
+from tritonexp.evaluation.forkserver import Settings, log_in
+
+LOOK_S = 0.25
+# a worker with its compilers; torch.compile has a pool of them
+MAX_PROCESSES = 128
+MAX_FOLDER_BYTES = 2 << 30
+# of the machine's memory, for the workers of one implementation together
+MAX_MEMORY_SHARE = 0.5
+# of the machine's memory, below which nobody's programs would last long
+LEAST_FREE_SHARE = 0.03
+KIB = 1024
+BLOCK_BYTES = 512
+
+
+@dataclass
+class Crew:
+    """Workers of one implementation, by process id, and their folder."""
+
+    folder: Path
+    workers: set[int]
+
+
+class Server:
+    """Forks, watches and reaps."""
+
+    def __init__(self, control: Channel, settings: Settings) -> None:
+        """Import what workers need; raises what an import raises."""
+        # these imports are the point of this process
+        from tritonexp.evaluation import worker
+
+        self._worker_main = worker.main
+        self._prepare = worker.create_context if settings.compute_capability else None
+        if settings.compute_capability:
+            from tritonexp.evaluation.warmup import warm_compiler
+
+            warm_compiler(int(settings.compute_capability.replace(".", "")))
+        _import_all(settings.preload)
+        package = Path(__file__).resolve().parents[1]
+        self._walls = (
+            confinement.Confinement(package, settings.hidden) if settings.sandbox else None
+        )
+        self._control = control
+        self._crews: list[Crew] = []
+        self._ended_for: dict[int, str] = {}
+        memory_bytes = _memory_bytes("MemTotal")
+        self._max_memory_bytes = int(MAX_MEMORY_SHARE * memory_bytes)
+        self._least_free_bytes = int(LEAST_FREE_SHARE * memory_bytes)
+
+    def serve(self) -> None:
+        """Do what the referee asks for until its end closes; then end every worker."""
+        commands: dict[str, Callable[..., dict[str, Any]]] = {
+            "ready": lambda **_: {},
+            "fork": self._fork,
+            "reap": self._reap,
+        }
+        try:
+            while True:
+                while not Channel.wait([self._control], LOOK_S)[0]:
+                    self._look()
+                request, descriptors = self._control.serve()
+                command = commands[request.pop("command")]
+                self._control.reply(**command(descriptors=descriptors, **request))
+        except ChannelClosedError:
+            for crew in self._crews:
+                for worker in crew.workers:
+                    sandbox.kill_group(worker)
+
+    def _fork(self, folder: str, descriptors: list[int]) -> dict[str, Any]:
+        crew = Crew(Path(folder), set())
+        turn = os.memfd_create("turn")
+        forked = []
+        for index, descriptor in enumerate(descriptors):
+            process_id = os.fork()
+            if process_id == 0:
+                self._control.close()
+                self._become_worker(crew.folder, descriptors[index:], turn, index)
+            os.close(descriptor)
+            forked.append(process_id)
+        os.close(turn)
+        crew.workers.update(forked)
+        self._crews.append(crew)
+        return {"process_ids": forked}
+
+    def _reap(self, process_id: int, grace_s: float, descriptors: list[int]) -> dict[str, Any]:
+        del descriptors
+        code = _wait(process_id, grace_s)
+        for crew in self._crews:
+            crew.workers.discard(process_id)
+        self._crews = [crew for crew in self._crews if crew.workers]
+        return {"exit_code": code, "why": self._ended_for.pop(process_id, "")}
+
+    def _become_worker(
+        self, folder: Path, descriptors: list[int], turn: int, index: int
+    ) -> NoReturn:
+        code = 70
+        try:
+            # the first is its own end of a channel, the others are those of workers after it
+            own, *others = descriptors
+            for descriptor in others:
+                os.close(descriptor)
+            sandbox.confine(folder)
+            log = os.open(log_in(folder, index), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
+            walls = self._walls
+            if walls is not None:
+                walls.confine(folder)
+            # one after the other, as the driver would do it too, but so that the first is ready
+            # soon; a lock of the process, which nothing keeps that outlives it
+            fcntl.lockf(turn, fcntl.LOCK_EX)
+            if self._prepare is not None:
+                self._prepare()
+            os.close(turn)
+            seal = functools.partial(walls.seal, folder) if walls is not None else lambda: None
+            self._worker_main(Channel(socket.socket(fileno=own)), seal)
+            code = 0
+        finally:
+            # no atexit handlers, no buffers: nothing of a candidate's runs after its last answer
+            os._exit(code)
+
+    def _look(self) -> None:
+        """End the crews that are over a limit."""
+        if not self._crews:
+            return
+        processes, memory_bytes = _of_groups()
+        free_bytes = _memory_bytes("MemAvailable")
+        for crew in self._crews:
+            why = ""
+            if max(processes[worker] for worker in crew.workers) > MAX_PROCESSES:
+                why = f"a worker had started more than {MAX_PROCESSES} processes"
+            elif sum(memory_bytes[worker] for worker in crew.workers) > self._max_memory_bytes:
+                gib = self._max_memory_bytes / (1 << 30)
+                why = f"its workers had taken more than {gib:.0f} GiB of memory"
+            elif free_bytes < self._least_free_bytes:
+                why = f"the machine had only {free_bytes >> 20} MiB of memory left"
+            elif _bytes_below(crew.folder) > MAX_FOLDER_BYTES:
+                gib = MAX_FOLDER_BYTES / (1 << 30)
+                why = f"its workers had written more than {gib:.0f} GiB"
+            if why:
+                for worker in crew.workers:
+                    self._ended_for.setdefault(worker, why)
+                    sandbox.kill_group(worker)
+
+
+def _import_all(modules: tuple[str, ...]) -> None:
+    """Import what workers will need; raises EvaluationError if that initialises CUDA."""
+    import torch
+
+    for module in modules:
+        # a module that is missing is its own worker's failure, and told there
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    if torch.cuda.is_initialized():
+        raise EvaluationError(
+            f"importing {', '.join(modules)} initialised CUDA, so no worker can be forked after it;"
+            " leave that expert out with expert=none."
+        )
+
+
+def _wait(process_id: int, grace_s: float) -> int:
+    deadline = time.monotonic() + grace_s
+    while True:
+        found, status = os.waitpid(process_id, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            sandbox.kill_group(process_id)
+        time.sleep(0.002)
+
+
+def _of_groups() -> tuple[Counter[int], Counter[int]]:
+    """The processes of each process group, and their own memory in bytes."""
+    processes: Counter[int] = Counter()
+    memory_bytes: Counter[int] = Counter()
+    for process in Path("/proc").glob("[0-9]*"):
+        # a process may be gone by now
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            stat = (process / "stat").read_text()
+            # the name is in brackets and may hold anything; state, parent and group follow it
+            group = int(stat.rpartition(")")[2].split()[2])
+            processes[group] += 1
+            resident, shared = (process / "statm").read_text().split()[1:3]
+            memory_bytes[group] += (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+    return processes, memory_bytes
+
+
+def _memory_bytes(name: str) -> int:
+    """A figure of the machine's memory; endless where the kernel does not tell it."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * KIB
+    return sys.maxsize
+
+
+def _bytes_below(folder: Path) -> int:
+    found = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found += Path(root, name).lstat().st_blocks * BLOCK_BYTES
+    return found
+
+
+def main() -> None:
+    """Serve the referee at the given descriptor."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sandbox.die_with_parent()
+    given = json.loads(sys.argv[2])
+    settings = Settings(
+        compute_capability=given["compute_capability"],
+        preload=tuple(given["preload"]),
+        hidden=tuple(given["hidden"]),
+        sandbox=given["sandbox"],
+    )
+    Server(Channel(socket.socket(fileno=int(sys.argv[1]))), settings).serve()
+
+
+if __name__ == "__main__":
+    main()
