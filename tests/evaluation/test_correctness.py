@@ -456,6 +456,7 @@ def said_of(**changes):
         "device": "cpu",
         "strides": [3, 1],
         "aliases_input": False,
+        "aliases_earlier": False,
     }
     return {**good, **changes}
 
@@ -493,6 +494,8 @@ def test_good_form_has_no_reason():
         ([said_of(strides="31")], "not contiguous"),
         ([said_of(aliases_input=True)], "shares its memory with an input"),
         ([said_of(aliases_input=None)], "shares its memory with an input"),
+        ([said_of(aliases_earlier=True)], "memory of an earlier result"),
+        ([said_of(aliases_earlier=None)], "memory of an earlier result"),
         ([said_of(dtype="x" * 10_000)], "x..."),
     ],
 )

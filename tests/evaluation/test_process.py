@@ -20,7 +20,6 @@ RUN = {
     "arguments": [{"offset": 0, **SLOT}],
     "outputs": [{"offset": 1024, **SLOT}],
     "poison": 0xAB,
-    "watch": True,
 }
 
 
@@ -190,7 +189,7 @@ def test_what_a_crashed_worker_printed_is_kept(start):
         ("import a_package_that_is_absent", Status.IMPORT_ERROR, "a_package_that_is_absent"),
         ("raise RuntimeError('no')", Status.IMPORT_ERROR, "RuntimeError: no"),
         ("sys = None\nimport sys\nsys.exit(0)", Status.IMPORT_ERROR, "SystemExit"),
-        ("def relu(x): ...", Status.IMPORT_ERROR, "softmax"),
+        ("def relu(x): ...", Status.MISSING_ENTRY_POINT, "softmax is None"),
         ("def softmax(x", Status.SYNTAX_ERROR, "never closed"),
         ("import os\nos._exit(0)", Status.CRASHED, "importing the file"),
     ],

@@ -80,7 +80,14 @@ class FakeWorker:
 
     def capture(self, sets, passes):
         self._sets, self._passes = sets, passes
-        return {}
+        calls = passes * len(sets)
+        kernel = {"name": "softmax_kernel", "is_kernel": True, "grid": [1, 1, 1], "count": calls}
+        figures = dict.fromkeys(("threads", "registers", "shared_bytes", "local_bytes"), 32)
+        return {
+            "work": [kernel | figures],
+            "launched": {"softmax_kernel": calls},
+            "distinct": True,
+        }
 
     def prepare_events(self, sets, flush_bytes):
         self._sets, self._passes = sets, 1
@@ -104,7 +111,7 @@ class FakeWorker:
         return {"copied": True}
 
     def release(self):
-        return {}
+        return {"replaced": [], "persisting_l2_bytes": 0}
 
     def compute(self):
         """The results of every set, as a replay leaves them."""
@@ -259,6 +266,128 @@ def test_worker_whose_clock_lies_is_a_mismatch(take_turns, claimed):
     assert honest.failure is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "told"),
+    [
+        (
+            {"launched": {"softmax_kernel": 1}},
+            Status.STALE_RESULT,
+            "launched softmax_kernel 1 time",
+        ),
+        ({"launched": {}}, Status.NOT_TRITON, "no Triton kernel"),
+        ({"distinct": False}, Status.STALE_RESULT, "the same memory"),
+        ({"launched": {"softmax_kernel": "many"}}, Status.TAMPERING, "launched"),
+        ({"work": [{"name": "softmax_kernel"}]}, Status.TAMPERING, "work"),
+    ],
+    ids=["one-for-all", "none", "one-buffer", "no-number", "no-count"],
+)
+def test_graph_in_which_not_every_call_works_is_refused(take_turns, answer, status, told):
+    """What is timed must hold the launches and the results of each of its calls."""
+
+    class Odd(FakeWorker):
+        def capture(self, sets, passes):
+            return super().capture(sets, passes) | answer
+
+    odd, honest = take_turns(Odd("odd"), FakeWorker("honest"))
+    assert odd.failure.status is status
+    assert told in odd.failure.reason
+    assert odd.rounds_us == []
+    assert honest.failure is None
+
+
+def test_who_computes_only_where_its_result_was_erased_is_found_out(take_turns):
+    """In one round some values are new and the old result is still there."""
+
+    class Lazy(FakeWorker):
+        def replay(self, count, poison):
+            old = getattr(self, "results", None)
+            answer = super().replay(count, poison)
+            if poison is None and old is not None:
+                self.results = old
+            return answer
+
+    lazy, honest = take_turns(Lazy("lazy"), FakeWorker("honest"))
+    assert lazy.failure.status is Status.STALE_RESULT
+    assert "half of them new" in lazy.failure.reason
+    assert honest.failure is None
+
+
+def test_who_computes_only_where_a_sample_of_its_input_is_new_is_found_out(take_turns):
+    """A round changes half of the values, so that a sample of a few can stay as it was."""
+
+    class Sampling(FakeWorker):
+        def compute(self):
+            made = super().compute()
+            firsts = [
+                self.arena.view(item["offset"], item["shape"], item["dtype"])[:, 0].clone()
+                for (item,) in self._sets
+            ]
+            if hasattr(self, "firsts"):
+                for index, (known, first) in enumerate(zip(self.firsts, firsts, strict=True)):
+                    same = (known == first).unsqueeze(1)
+                    made[index] = torch.where(same, self.made[index], made[index])
+            self.firsts, self.made = firsts, made
+            return made
+
+    sampling, honest = take_turns(Sampling("sampling"), FakeWorker("honest"))
+    assert sampling.failure.status is Status.STALE_RESULT
+    assert honest.failure is None
+
+
+def test_clock_that_lies_only_in_the_rounds_is_a_mismatch(take_turns):
+    """What the rounds hid is held against what the check showed."""
+
+    class Rounds(FakeWorker):
+        def replay(self, count, poison):
+            answer = super().replay(count, poison)
+            # no count tells a round from the check, but this fake knows which comes last
+            if self.commands.count("replay") < 30:
+                answer["elapsed_us"] *= 0.6
+            return answer
+
+    liar, honest = take_turns(
+        Rounds("liar"), FakeWorker("honest"), protocol=dataclasses.replace(PROTOCOL, rounds=20)
+    )
+    assert liar.failure.status is Status.CLOCK_MISMATCH
+    assert "more than" in liar.failure.reason
+    assert honest.failure is None
+
+
+def test_host_time_beyond_what_the_request_took_is_a_mismatch(take_turns):
+    """A host clock that runs slow tells of less than went by."""
+
+    class Slow(FakeWorker):
+        def time_host(self, count):
+            return {"times_us": [1.0] * len(super().time_host(count)["times_us"])}
+
+    slow, honest = take_turns(Slow("slow", 5000), FakeWorker("honest"))
+    assert slow.failure.status is Status.CLOCK_MISMATCH
+    assert "told of 3 us" in slow.failure.reason
+    assert honest.failure is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"replaced": ["torch.cuda.Event.elapsed_time"]}, "torch.cuda.Event.elapsed_time"),
+        ({"persisting_l2_bytes": 1 << 20}, "1,048,576 bytes of the L2"),
+        ({"replaced": None}, "replaced"),
+    ],
+    ids=["clock", "cache", "no-list"],
+)
+def test_what_was_replaced_or_set_aside_is_tampering(take_turns, answer, told):
+    """The worker tells at the end of a size what is no longer as it was."""
+
+    class Odd(FakeWorker):
+        def release(self):
+            return super().release() | answer
+
+    odd, honest = take_turns(Odd("odd"), FakeWorker("honest"))
+    assert odd.failure.status is Status.TAMPERING
+    assert told in odd.failure.reason
+    assert honest.failure is None
+
+
 def test_graph_is_verified_on_every_distribution(take_turns):
     """A shortcut that is right on ordinary values is found out before anything is timed."""
     sloppy, honest = take_turns(Sloppy("sloppy"), FakeWorker("honest"))
@@ -332,8 +461,7 @@ def test_claimed_number_of_captured_calls_changes_nothing(take_turns, answer):
 
     class Odd(FakeWorker):
         def capture(self, sets, passes):
-            super().capture(sets, passes)
-            return answer
+            return super().capture(sets, passes) | answer
 
     odd, honest = take_turns(Odd("odd"), FakeWorker("honest"))
     assert odd.failure is None

@@ -14,6 +14,7 @@ from tritonexp.evaluation.process import WorkerFailedError
 from tritonexp.records import Status
 
 WORK_FIGURES = ("threads", "registers", "shared_bytes", "local_bytes")
+NAMES_SHOWN = 3
 
 
 def launched_of(answer: dict[str, Any]) -> Counter[str]:
@@ -67,13 +68,38 @@ def kernels_of(answer: dict[str, Any]) -> list[tuple[str, int, float]]:
     return found
 
 
+def check_untouched(answer: dict[str, Any]) -> None:
+    """Raise TAMPERING for what an implementation replaced, or set aside for itself."""
+    replaced = answer.get("replaced")
+    if not isinstance(replaced, list) or not all(isinstance(name, str) for name in replaced):
+        raise _tampering("replaced", replaced)
+    if replaced:
+        shown = ", ".join(replaced[:NAMES_SHOWN])
+        raise WorkerFailedError(
+            Status.TAMPERING, f"it replaced {shown[:200]}, by which it is called or timed"
+        )
+    persisting_bytes = answer.get("persisting_l2_bytes", 0)
+    if not _is_count(persisting_bytes):
+        raise _tampering("persisting_l2_bytes", persisting_bytes)
+    if persisting_bytes:
+        raise WorkerFailedError(
+            Status.TAMPERING,
+            f"it set {persisting_bytes:,} bytes of the L2 cache aside for its own data, so that"
+            " its calls found it warm",
+        )
+
+
 def work_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """The GPU work of a call: names, and of kernels their launch and their code's figures."""
+    """The GPU work of a graph: names and counts, and of kernels launch and code's figures."""
     work = answer.get("work")
     if not isinstance(work, list):
         raise _tampering("work", work)
     for item in work:
-        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        if (
+            not isinstance(item, dict)
+            or not isinstance(item.get("name"), str)
+            or not _is_count(item.get("count"))
+        ):
             raise _tampering("work", item)
         if flag_of(item, "is_kernel") and not (
             isinstance(item.get("grid"), list)

@@ -8,17 +8,19 @@ process outside, traces none, and cannot leave its process group. Nothing here c
 the worker or by anything that it starts.
 
 Does not cover what a kernel before 6.12 lacks: there signals are held back by their number alone,
-so a worker cannot signal even its own children. Nor does it cover the CPU's and the GPU's memory,
-which the fork server and the referee watch.
+so a worker cannot signal even its own children. Nor does it cover memory and disk, which the server
+watches, nor whether a file exists and how large it is, which anybody may ask.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import importlib.util
 import os
 import site
+import socket
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
@@ -67,6 +69,8 @@ DEV_SHM = "/dev/shm"  # noqa: S108 - shared memory, no temporary file
 LIBRARY_PATHS = ("LD_LIBRARY_PATH", "PATH", "CUDA_HOME", "CUDA_PATH")
 
 ABI_OF_SIGNAL_SCOPE = 6
+# on an argument of a call: its number, an operation, a value, and a mask
+Condition = tuple[int, int, int, int]
 CAPABILITY_VERSION_3 = 0x2008_0522
 CLONE_NEWUSER = 0x1000_0000
 X32_BIT = 0x4000_0000
@@ -84,14 +88,43 @@ DENIED = (
     *("unshare", "setns", "mount", "umount2", "move_mount", "open_tree", "mount_setattr"),
     *("fsopen", "fsmount", "fspick", "pivot_root", "chroot", "open_by_handle_at"),
     # files that are the user's but not the worker's: Landlock leaves their owner and mode alone
-    *("chmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchownat", "truncate"),
-    *("setxattr", "lsetxattr", "setxattrat", "removexattr", "lremovexattr"),
-    *("utime", "utimes", "futimesat"),
+    *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"),
+    *("setxattr", "lsetxattr", "fsetxattr", "setxattrat", "truncate"),
+    *("removexattr", "lremovexattr", "fremovexattr", "removexattrat"),
+    *("utime", "utimes", "futimesat", "utimensat"),
+    # what processes of one user share without files
+    *("shmget", "shmat", "shmctl", "semget", "semop", "semtimedop", "semctl"),
+    *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
+    # signals to a process by its descriptor
+    "pidfd_send_signal",
     # the kernel and the machine
     *("bpf", "perf_event_open", "keyctl", "add_key", "request_key", "syslog", "acct"),
     *("init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load"),
     *("reboot", "swapon", "swapoff", "sethostname", "setdomainname", "quotactl"),
     *("settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "ioperm", "iopl"),
+)
+# calls on a process that is named in an argument of this number: only on the caller itself
+ON_ITSELF = {
+    "prlimit64": 0,
+    "sched_setscheduler": 0,
+    "sched_setparam": 0,
+    "sched_setattr": 0,
+    "setpriority": 1,
+    "ioprio_set": 1,
+}
+# arguments by which a harmless call reaches beyond: number of the argument, mask, value
+DENIED_ARGUMENTS = (
+    # a datagram socket can send to any that has a name
+    ("socketpair", 1, 0xF, socket.SOCK_DGRAM),
+    ("socketpair", 1, 0xF, socket.SOCK_RAW),
+    # signals to whoever is named as a descriptor's owner
+    ("fcntl", 1, 0xFFFF_FFFF, fcntl.F_SETOWN),
+    ("fcntl", 1, 0xFFFF_FFFF, 15),  # F_SETOWN_EX
+    ("fcntl", 1, 0xFFFF_FFFF, fcntl.F_SETSIG),
+    # attributes of files that are open for reading only
+    ("ioctl", 1, 0xFFFF_FFFF, 0x4008_6602),  # FS_IOC_SETFLAGS
+    ("ioctl", 1, 0xFFFF_FFFF, 0x401C_5820),  # FS_IOC_FSSETXATTR
+    ("clone", 0, CLONE_NEWUSER, CLONE_NEWUSER),
 )
 SIGNALLING = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 
@@ -128,10 +161,12 @@ class Confinement:
         The modules are found without being imported; one that is not installed needs no hiding.
         """
         check()
+        roots = _roots(package)
         hidden = [
             Path(location).resolve() for module in hidden_modules for location in _locations(module)
         ]
-        self._readable = dict(_grants(_roots(package), hidden))
+        hidden += _rest_of_project(package.resolve(), [root.resolve() for root in roots])
+        self._readable = dict(_grants(roots, hidden))
         self._readable[package.resolve()] = READ
 
     def confine(self, folder: Path) -> None:
@@ -141,8 +176,12 @@ class Confinement:
         self._restrict(self._grants(folder) | {Path(DEV_SHM): SHARED_MEMORY})
 
     def seal(self, folder: Path) -> None:
-        """Close what only the start needed, in all threads, before a candidate's code runs."""
-        self._restrict(self._grants(folder))
+        """Close what only the start needed, before a candidate's code runs.
+
+        System calls in all threads; shared memory in this one and those after it, and in all where
+        the kernel can (Landlock ABI 8).
+        """
+        self._restrict(self._grants(folder), landlockpy.RestrictFlag.TSYNC)
         _filter(os.getpid()).load()
 
     def _grants(self, folder: Path) -> dict[Path, AccessFS]:
@@ -154,7 +193,11 @@ class Confinement:
             | {folder: OWN, PROC: LIST, own_process: READ | AccessFS.WRITE_FILE | AccessFS.TRUNCATE}
         )
 
-    def _restrict(self, grants: dict[Path, AccessFS]) -> None:
+    def _restrict(
+        self,
+        grants: dict[Path, AccessFS],
+        flags: landlockpy.RestrictFlag = landlockpy.RestrictFlag(0),  # noqa: B008 - a constant
+    ) -> None:
         with landlockpy.Ruleset(
             handled_net=AccessNet.BIND_TCP | AccessNet.CONNECT_TCP,
             scoped=Scope.ABSTRACT_UNIX_SOCKET | Scope.SIGNAL,
@@ -167,7 +210,7 @@ class Confinement:
                 except OSError as error:
                     if error.errno not in (errno.ENOENT, errno.EACCES, errno.ELOOP):
                         raise
-            rules.restrict()
+            rules.restrict(flags)
 
 
 _FILE_RIGHTS = (
@@ -179,35 +222,51 @@ _FILE_RIGHTS = (
 )
 
 
-def _filter(process_id: int) -> seccompy.Filter:
-    # of all threads: the driver's were there before
-    filter_ = seccompy.Filter(flags=seccompy.FilterFlag.TSYNC)
-    is_x86 = seccompy.audit_arch() == seccompy.AUDIT_ARCH_X86_64
+class _Filter:
+    """A filter of system calls that grows by what is denied."""
 
-    def deny(
-        name: str, error: int = errno.EPERM, args: Sequence[tuple[int, int, int, int]] = ()
-    ) -> None:
+    def __init__(self) -> None:
+        # of all threads: the driver's were there before
+        self.calls = seccompy.Filter(flags=seccompy.FilterFlag.TSYNC)
+        self._is_x86 = seccompy.audit_arch() == seccompy.AUDIT_ARCH_X86_64
+
+    def deny(self, name: str, error: int = errno.EPERM, args: Sequence[Condition] = ()) -> None:
+        """Have a call fail, or with an error of 0 do nothing."""
         try:
             number = seccompy.syscall_nr(name)
         except ValueError:
             # not every architecture has every call
             return
-        filter_.errno(number, error, args=args)
-        if is_x86:
-            filter_.errno(number | X32_BIT, error, args=args)
+        self.calls.errno(number, error, args=args)
+        if self._is_x86:
+            self.calls.errno(number | X32_BIT, error, args=args)
 
+    def allow_on(self, name: str, index: int, *values: int) -> None:
+        """Let a call by where one of its arguments has one of these values."""
+        for value in values:
+            self.calls.allow(name, args={index: value})
+
+
+def _filter(process_id: int) -> seccompy.Filter:
+    filter_ = _Filter()
     for name in DENIED:
-        deny(name)
-    flag = (0, int(seccompy.CmpOp.MASKED_EQ), CLONE_NEWUSER, CLONE_NEWUSER)
-    deny("clone", args=[flag])
+        filter_.deny(name)
+    for name, index in ON_ITSELF.items():
+        filter_.allow_on(name, index, 0, process_id)
+        filter_.deny(name)
+    # threads are named by numbers of their own here, and nobody minds if nothing comes of it
+    filter_.allow_on("sched_setaffinity", 0, 0)
+    filter_.deny("sched_setaffinity", 0)
+    for name, index, mask, value in DENIED_ARGUMENTS:
+        filter_.deny(name, args=[(index, int(seccompy.CmpOp.MASKED_EQ), value, mask)])
     # its flags lie in memory, where no filter sees them; the C library falls back to clone
-    deny("clone3", errno.ENOSYS)
+    filter_.deny("clone3", errno.ENOSYS)
     if landlockpy.abi_version() < ABI_OF_SIGNAL_SCOPE:
         for name in SIGNALLING:
             if name != "tkill":
-                filter_.allow(name, args={0: process_id})
-            deny(name)
-    return filter_
+                filter_.allow_on(name, 0, process_id)
+            filter_.deny(name)
+    return filter_.calls
 
 
 def _roots(package: Path) -> list[Path]:
@@ -223,6 +282,19 @@ def _roots(package: Path) -> list[Path]:
     project = package.resolve().parent
     found += [Path(path) for path in sys.path if path and Path(path).resolve() != project]
     return [path for path in dict.fromkeys(found) if path.exists()]
+
+
+def _rest_of_project(package: Path, roots: Sequence[Path]) -> list[Path]:
+    """All that lies beside our package in the project, but for an environment that is in use."""
+    project = package.parent
+    if not (project / "kernels").is_dir():
+        # installed among other packages
+        return []
+    return [
+        child
+        for child in project.iterdir()
+        if child != package and not any(child == root or child in root.parents for root in roots)
+    ]
 
 
 def _grants(roots: Iterable[Path], hidden: Sequence[Path]) -> Iterable[tuple[Path, AccessFS]]:

@@ -147,11 +147,11 @@ def check_form(
     """Why a call's results do not have the form of the baseline's; None where they do.
 
     An answer is what a worker says of a call: the type of what was returned, and of each result
-    its type, shape, dtype, device, strides and aliases_input. `outputs` are the shapes and dtypes
-    that are expected, `device` is cpu or cuda. Results must be contiguous, as their readers will
-    take them to be, and may lie in an input only where the baseline's do. A worker may say
-    anything, so everything is compared; what a lie can gain is bounded by the values, which are
-    read from the referee's own memory.
+    its type, shape, dtype, device, strides, aliases_input and aliases_earlier. `outputs` are the
+    shapes and dtypes that are expected, `device` is cpu or cuda. Results must be contiguous, as
+    their readers will take them to be, and may lie in an input only where the baseline's do. A
+    worker may say anything, so everything is compared; what a lie can gain is bounded by the
+    values, which are read from the referee's own memory.
     """
     if answer.get("type") != baseline_answer["type"]:
         return (
@@ -301,6 +301,8 @@ def _check_result(
             return f"has {key} {_short(said.get(key))} where {value} is expected"
     if not _is_contiguous(said.get("strides"), shape):
         return f"has strides {_short(said.get('strides'))} and is not contiguous"
+    if said.get("aliases_earlier") is not False:
+        return "lies in the memory of an earlier result, which it overwrote; return a new tensor"
     if said.get("aliases_input") is not False and not may_alias:
         return "shares its memory with an input; return a new tensor"
     return None

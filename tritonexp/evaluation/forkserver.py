@@ -56,8 +56,8 @@ class Forks:
 
 
 def log_in(folder: Path, index: int) -> Path:
-    """Where a worker of a crew prints to."""
-    return folder / f"log-{index}.txt"
+    """Where a worker of a crew prints to: beside its folder, where it cannot put another file."""
+    return folder.with_name(f"log-{folder.name}-{index}.txt")
 
 
 class ForkServer:
@@ -77,6 +77,8 @@ class ForkServer:
         self._process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
             [
                 sys.executable,
+                # the folder that it is started in is the user's, and no place to import from
+                "-P",
                 "-m",
                 "tritonexp.evaluation.server",
                 str(theirs.fileno()),

@@ -28,6 +28,7 @@ _STATUS_BY_TYPE = (
     ("CompilationError", Status.COMPILE_ERROR),
     ("PTXASError", Status.COMPILE_ERROR),
     ("MLIRCompilationError", Status.COMPILE_ERROR),
+    ("MissingEntryPointError", Status.MISSING_ENTRY_POINT),
 )
 # how CUDA words a fault that leaves the context unusable
 _FAULTS = (
@@ -82,6 +83,8 @@ class Crew:
         """End the workers, whatever they are doing, and remove their folder."""
         end_all(self.workers)
         shutil.rmtree(self._forks.folder, ignore_errors=True)
+        for index in range(len(self.workers)):
+            log_in(self._forks.folder, index).unlink(missing_ok=True)
 
 
 class WorkerProcess:

@@ -81,8 +81,8 @@ CONTEXT_BYTES = 640 << 20
 MAX_SCOUTS = 12
 
 
-# the GPU work of one call, by the implementation's name: at each size what a graph of it holds
-Work = dict[str, list[tuple[Size, list[dict[str, Any]]]]]
+# how each implementation was timed, by its name: at each size
+Work = dict[str, list[tuple[Size, timing.Lane]]]
 
 
 class Referee:
@@ -224,21 +224,19 @@ class Referee:
             )
             launched: dict[str, tuple[CompiledKernel, ...]] = {}
             work: Work = {}
-            if self.mode is Mode.GPU and judged.failure is None:
-                self._progress("looking at the kernels")
-                work = self._inspect([item for item in subjects if item.failure is None])
-                launched = {name: self._launches(found) for name, found in work.items()}
             # they were killed by the verifier; what is left of them would disturb the timing
             end_all(judged.scouts)
             if self.mode is Mode.GPU and judged.failure is None:
-                timings = self._time(subjects)
+                timings, work = self._time(subjects)
+                launched = {name: self._launches(found) for name, found in work.items()}
             # last, since a profiler may slow what follows; all sizes count, and the largest, which
             # comes last, is shown
-            for size, items in sorted(
+            for size, lane in sorted(
                 work.get(judged.name, []), key=lambda pair: math.prod(pair[0].extents)
             ):
                 if judged.failure is None:
-                    kernels = self._kernel_shares(judged, size, items)
+                    self._progress(f"looking at the kernels at {size.label}")
+                    kernels = self._kernel_shares(judged, size, lane)
             trials = [
                 _trial(
                     subject,
@@ -356,107 +354,65 @@ class Referee:
             arena.wipe()
         return arenas[:count]
 
-    def _inspect(self, subjects: Sequence[Subject]) -> Work:
-        """The GPU work of one call of each subject at each size.
-
-        Empty where it cannot be had, as without capture: these figures explain a verdict and are
-        no part of it, so what is absent is shown as "-".
-        """
-        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        found: Work = {subject.name: [] for subject in subjects}
-        for size in self.sizes:
-            layout = lay_out(spec, size, dtype, 1)
-            values = self._drawer(size, dtype)(inputs.ordinary(spec))
-            running = [subject for subject in subjects if subject.worker.alive]
-            for subject in running:
-                layout.write(subject.worker.arena, 0, values)
-            torch.cuda.synchronize()
-            for subject in running:
-                subject.worker.ask("inspect", arguments=layout.sets[0])
-            for subject in running:
-                work: list[dict[str, Any]] = []
-                try:
-                    work = answers.work_of(subject.worker.answer(self.timeout_s))
-                except WorkerFailedError as failure:
-                    # a worker that lives could not be captured, or has no such driver
-                    if not subject.worker.alive or failure.status is Status.TAMPERING:
-                        subject.fail(failure)
-                found[subject.name].append((size, work))
-        return found
-
     def _kernel_shares(
-        self, judged: Subject, size: Size, work: Sequence[dict[str, Any]]
+        self, judged: Subject, size: Size, lane: timing.Lane
     ) -> tuple[KernelShare, ...]:
         """Whose kernels a call runs at a size; fails a candidate that others work for.
 
-        `work` is what a graph of the call holds; where it tells of more than the candidate's own
-        kernels, or of nothing, the profiler measures the shares.
+        Where the graph that was timed holds more than the launches of its own kernels, or nobody
+        can tell, the profiler measures the shares.
         """
-        own = source_checks.triton_kernels(judged.worker.implementation.source)
-        names = Counter(str(item["name"]) for item in work)
-        # a file can give its kernel any name, such as that of a library's; Triton's hook saw how
-        # often it launched kernels of that name, and the graph must not hold more of them
-        if names and set(names) <= own and names == self._launched_once(judged, size):
+        timed = _per_call(lane.work, lane.calls)
+        if timed and timed == {name: count / lane.calls for name, count in lane.launched.items()}:
             return tuple(
                 KernelShare(
-                    name=name, launches=count, share=1.0 if len(names) == 1 else None, own=True
+                    name=name,
+                    launches=math.ceil(count),
+                    share=1.0 if len(timed) == 1 else None,
+                    own=True,
                 )
-                for name, count in sorted(names.items())
+                for name, count in sorted(timed.items())
             )
-        layout = lay_out(self.operation.spec, size, self.operation.spec.timed_dtype, 1)
+        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
+        layout = lay_out(spec, size, dtype, 1)
+        layout.write(judged.worker.arena, 0, self._drawer(size, dtype)(inputs.ordinary(spec)))
+        torch.cuda.synchronize()
         try:
-            found = answers.kernels_of(
-                judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
-            )
+            answer = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
+            found = answers.kernels_of(answer)
+            launched = answers.launched_of(answer)
+            looked_at = _per_call(answers.work_of(answer), 1)
         except WorkerFailedError as failure:
             judged.fail(failure)
             return ()
-        launched = self._launched_once(judged, size)
         total_us = sum(microseconds for _, _, microseconds in found)
         shares = tuple(
             KernelShare(
                 name=name,
                 launches=launches,
                 share=microseconds / total_us if total_us else None,
-                own=name in own and launches == launched[name],
+                own=launches == launched[name],
             )
             for name, launches, microseconds in found
         )
         owned = sum(item.share or 0.0 for item in shares if item.own)
-        if owned < OWN_SHARE:
-            others = ", ".join(item.name for item in shares if not item.own) or "nothing"
-            judged.fail(
-                WorkerFailedError(
-                    Status.NOT_TRITON,
-                    f"its own Triton kernels own {owned:.0%} of the GPU time of a call at"
-                    f" {size.label}, and {OWN_SHARE:.0%} is asked for; the rest is {others}",
-                )
+        others = ", ".join(item.name for item in shares if not item.own) or "nothing"
+        why = ""
+        if timed and timed != looked_at:
+            why = (
+                f"the graph that was timed at {size.label} holds {_listed(timed)} for a call, and"
+                f" one captured for a closer look {_listed(looked_at)}"
             )
+        elif owned < OWN_SHARE:
+            why = (
+                f"its own Triton kernels own {owned:.0%} of the GPU time of a call at"
+                f" {size.label}, and {OWN_SHARE:.0%} is asked for; the rest is {others}"
+            )
+        if why:
+            judged.fail(WorkerFailedError(Status.NOT_TRITON, why))
         return shares
 
-    def _launched_once(self, judged: Subject, size: Size) -> Counter[str]:
-        """How often Triton's launch hook saw which kernel in one more call at a size."""
-        layout = lay_out(self.operation.spec, size, self.operation.spec.timed_dtype, 1)
-        values = self._drawer(size, self.operation.spec.timed_dtype)(
-            inputs.ordinary(self.operation.spec)
-        )
-        layout.write(judged.worker.arena, 0, values)
-        torch.cuda.synchronize()
-        try:
-            answer = judged.worker.call(
-                "run",
-                self.timeout_s,
-                arguments=layout.sets[0],
-                outputs=layout.outputs,
-                poison=inputs.poison_byte(secrets.randbits(32)),
-                watch=True,
-            )
-            return answers.launched_of(answer)
-        except WorkerFailedError as failure:
-            judged.fail(failure)
-            return Counter()
-
-    def _time(self, subjects: Sequence[Subject]) -> dict[str, list[Timing]]:
+    def _time(self, subjects: Sequence[Subject]) -> tuple[dict[str, list[Timing]], Work]:
         """Time every subject that passed, at every size, in rounds taken together."""
         protocol = self.protocol
         while True:
@@ -468,13 +424,14 @@ class Referee:
 
     def _time_by(
         self, protocol: TimingProtocol, subjects: Sequence[Subject]
-    ) -> dict[str, list[Timing]]:
+    ) -> tuple[dict[str, list[Timing]], Work]:
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         ceilings = self._ceilings()
         gpu = self.gpu
         if gpu is None or ceilings is None:
             raise ConfigError("times need a GPU, and this machine has none that torch can use.")
         timings: dict[str, list[Timing]] = {subject.name: [] for subject in subjects}
+        work: Work = {subject.name: [] for subject in subjects}
         for size in self.sizes:
             running = [subject for subject in subjects if subject.failure is None]
             self._progress(f"timing {len(running)} implementations at {size.label}")
@@ -490,6 +447,7 @@ class Referee:
                 self.timeout_s,
             )
             for subject, lane in zip(running, lanes, strict=True):
+                work[subject.name].append((size, lane))
                 if lane.failure is not None:
                     subject.fail(lane.failure)
                     continue
@@ -505,7 +463,7 @@ class Referee:
                             f" {floor_us:.2f} us that the hardware needs ({kind})",
                         )
                     )
-        return timings
+        return timings, work
 
     def _timing_of(
         self, lane: timing.Lane, size: Size, dtype: str, floor_us: float, kind: str
@@ -564,9 +522,7 @@ class Referee:
             )
         return tuple(found)
 
-    def _launches(
-        self, work: Sequence[tuple[Size, Sequence[dict[str, Any]]]]
-    ) -> tuple[CompiledKernel, ...]:
+    def _launches(self, work: Sequence[tuple[Size, timing.Lane]]) -> tuple[CompiledKernel, ...]:
         """The different kernels that a call launches at each size, as the driver describes them."""
         gpu = self.gpu
         if gpu is None:
@@ -586,8 +542,8 @@ class Referee:
                 fits=True,
                 reason="",
             )
-            for size, items in work
-            for item in items
+            for size, lane in work
+            for item in lane.work
             if item["is_kernel"]
         )
         return tuple(found)
@@ -669,6 +625,18 @@ def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
 def _scout_count() -> int:
     """How many more workers a candidate gets: compiling is work for the host's cores."""
     return max(1, min(MAX_SCOUTS, (os.cpu_count() or 1) - 3))
+
+
+def _per_call(work: Sequence[dict[str, Any]], calls: int) -> dict[str, float]:
+    """How many nodes of each name a graph holds for each of its calls."""
+    counts: Counter[str] = Counter()
+    for item in work:
+        counts[str(item["name"])] += item["count"]
+    return {name: count / calls for name, count in counts.items()}
+
+
+def _listed(counts: dict[str, float]) -> str:
+    return ", ".join(f"{count:g} {name}" for name, count in sorted(counts.items())) or "nothing"
 
 
 def _failed_trial(implementation: Implementation, status: Status, reason: str, log: str) -> Trial:

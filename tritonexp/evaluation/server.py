@@ -40,6 +40,8 @@ MAX_MEMORY_SHARE = 0.5
 # of the machine's memory, below which nobody's programs would last long
 LEAST_FREE_SHARE = 0.03
 KIB = 1024
+# of a process's status: what is neither a file's nor swapped
+OWN_MEMORY = ("RssAnon:", "RssShmem:")
 BLOCK_BYTES = 512
 
 
@@ -156,18 +158,20 @@ class Server:
             return
         processes, memory_bytes = _of_groups()
         free_bytes = _memory_bytes("MemAvailable")
+        # whoever has the most, though not all of it shows as any process's
+        largest = max(
+            self._crews, key=lambda crew: sum(memory_bytes[worker] for worker in crew.workers)
+        )
         for crew in self._crews:
             why = ""
             if max(processes[worker] for worker in crew.workers) > MAX_PROCESSES:
                 why = f"a worker had started more than {MAX_PROCESSES} processes"
             elif sum(memory_bytes[worker] for worker in crew.workers) > self._max_memory_bytes:
-                gib = self._max_memory_bytes / (1 << 30)
-                why = f"its workers had taken more than {gib:.0f} GiB of memory"
-            elif free_bytes < self._least_free_bytes:
+                why = f"its workers had taken more than {_gib(self._max_memory_bytes)} of memory"
+            elif free_bytes < self._least_free_bytes and crew is largest:
                 why = f"the machine had only {free_bytes >> 20} MiB of memory left"
             elif _bytes_below(crew.folder) > MAX_FOLDER_BYTES:
-                gib = MAX_FOLDER_BYTES / (1 << 30)
-                why = f"its workers had written more than {gib:.0f} GiB"
+                why = f"its workers had written more than {_gib(MAX_FOLDER_BYTES)}"
             if why:
                 for worker in crew.workers:
                     self._ended_for.setdefault(worker, why)
@@ -187,6 +191,10 @@ def _import_all(modules: tuple[str, ...]) -> None:
             f"importing {', '.join(modules)} initialised CUDA, so no worker can be forked after it;"
             " leave that expert out with expert=none."
         )
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):.3g} GiB"
 
 
 def _wait(process_id: int, grace_s: float) -> int:
@@ -211,8 +219,11 @@ def _of_groups() -> tuple[Counter[int], Counter[int]]:
             # the name is in brackets and may hold anything; state, parent and group follow it
             group = int(stat.rpartition(")")[2].split()[2])
             processes[group] += 1
-            resident, shared = (process / "statm").read_text().split()[1:3]
-            memory_bytes[group] += (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+            memory_bytes[group] += KIB * sum(
+                int(line.split()[1])
+                for line in (process / "status").read_text().splitlines()
+                if line.startswith(OWN_MEMORY)
+            )
     return processes, memory_bytes
 
 
@@ -226,17 +237,18 @@ def _memory_bytes(name: str) -> int:
 
 def _bytes_below(folder: Path) -> int:
     found = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
             with contextlib.suppress(OSError):
-                found += Path(root, name).lstat().st_blocks * BLOCK_BYTES
+                # an empty one takes room too
+                found += Path(root, name).lstat().st_blocks * BLOCK_BYTES + BLOCK_BYTES
     return found
 
 
 def main() -> None:
     """Serve the referee at the given descriptor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sandbox.die_with_parent()
+    # no signal at the referee's end: its end of the channel closes, and every worker is ended first
     given = json.loads(sys.argv[2])
     settings = Settings(
         compute_capability=given["compute_capability"],

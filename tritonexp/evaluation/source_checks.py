@@ -21,24 +21,18 @@ def check_source(source: str, entry_point: str, arguments: list[str]) -> tuple[S
     except (MemoryError, RecursionError):
         # what the parser raises for its own stack, not for a machine that is out of memory
         return Status.SYNTAX_ERROR, "the source is nested too deeply for Python's parser"
-    found = [
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == entry_point
-    ]
-    assigned = {
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    if not found and entry_point not in assigned:
+    bindings = _Bindings(entry_point)
+    bindings.visit(tree)
+    bound = bindings.found
+    if not bound:
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
         there = ", ".join(defined) if defined else "none"
         reason = f"no function {entry_point!r} at the top level; there are {there}"
         return Status.MISSING_ENTRY_POINT, reason
-    if found:
+    # what decorators and later assignments make of a function is only known when it runs
+    if len(bound) == 1 and isinstance(bound[0], ast.FunctionDef) and not bound[0].decorator_list:
         wanted = len(arguments)
-        spec = found[-1].args
+        spec = bound[0].args
         positional = [*spec.posonlyargs, *spec.args]
         required = len(positional) - len(spec.defaults)
         if spec.vararg is None and not required <= wanted <= len(positional):
@@ -48,57 +42,30 @@ def check_source(source: str, entry_point: str, arguments: list[str]) -> tuple[S
     return None
 
 
-def triton_kernels(source: str) -> frozenset[str]:
-    """Names of the functions that a source makes Triton kernels of, wherever they are defined.
+class _Bindings(ast.NodeVisitor):
+    """Finds what may bind a name in a module, in its blocks too, but not in its functions."""
 
-    A source that cannot be parsed has none. A decorator called jit counts unless an import says
-    that it is another package's.
-    """
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        # check_source is what tells of it
-        return frozenset()
-    imported = _imports(tree)
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            if any(_is_jit(decorator, imported) for decorator in node.decorator_list):
-                names.add(node.name)
-        # made without a decorator
-        elif isinstance(node, ast.Call) and _is_jit(node.func, imported):
-            names.update(item.id for item in node.args if isinstance(item, ast.Name))
-    return frozenset(names)
+    def __init__(self, name: str) -> None:
+        self.found: list[ast.AST] = []
+        self._name = name
 
+    def _visit_definition(
+        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    ) -> None:
+        if node.name == self._name:
+            self.found.append(node)
 
-def _imports(tree: ast.Module) -> dict[str, set[str]]:
-    """What each imported name may stand for; imports in functions and branches count alike."""
-    found: dict[str, set[str]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for item in node.names:
-                # without "as", a submodule's import binds its package
-                top = item.name.partition(".")[0]
-                name, path = (item.asname, item.name) if item.asname else (top, top)
-                found.setdefault(name, set()).add(path)
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            for item in node.names:
-                # of all that a star may bring, only this name matters here
-                original = "jit" if item.name == "*" else item.name
-                found.setdefault(item.asname or original, set()).add(f"{module}.{original}")
-    return found
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _visit_definition  # noqa: N815 - ast's names
 
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        """Look no further: what it binds is its own."""
 
-def _is_jit(node: ast.expr, imported: dict[str, set[str]]) -> bool:
-    if isinstance(node, ast.Call):
-        node = node.func
-    trail: list[str] = []
-    while isinstance(node, ast.Attribute):
-        trail.insert(0, node.attr)
-        node = node.value
-    root = node.id if isinstance(node, ast.Name) else ""
-    if root not in imported:
-        return [root, *trail][-1] == "jit"
-    paths = [".".join([origin, *trail]) for origin in imported[root]]
-    return any(path.startswith("triton.") and path.endswith(".jit") for path in paths)
+    def visit_Name(self, node: ast.Name) -> None:
+        """Note an assignment."""
+        if node.id == self._name and isinstance(node.ctx, ast.Store):
+            self.found.append(node)
+
+    def visit_alias(self, node: ast.alias) -> None:
+        """Note an import; a star may bring anything."""
+        if (node.asname or node.name) in (self._name, "*"):
+            self.found.append(node)

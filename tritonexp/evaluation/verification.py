@@ -26,7 +26,6 @@ from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.memory import same_bits
 from tritonexp.evaluation.process import Crew, WorkerFailedError, WorkerProcess
-from tritonexp.evaluation.source_checks import triton_kernels
 from tritonexp.operations import Operation
 from tritonexp.records import Case, CaseResult, Role, Size, Status
 
@@ -99,11 +98,22 @@ class Stint:
 
     subject: Subject
     worker: WorkerProcess
-    cases: deque[Case]
+    # in groups: those of one size and dtype are one worker's, who compiles once for all of them
+    # and would be found out if it returned the result of one for another
+    groups: deque[list[Case]]
+    cases: list[Case] = field(default_factory=list)
+    # the last that it passed
+    passed: Case | None = None
     # what it is running, and since when: nothing before its start is over
     item: Prepared | None = None
     begin_s: float = 0.0
     repeats: bool = True
+
+    def next_case(self) -> Case | None:
+        """Take the next case; None where all are taken."""
+        if not self.cases and self.groups:
+            self.cases = self.groups.popleft()
+        return self.cases.pop(0) if self.cases else None
 
     @property
     def busy(self) -> bool:
@@ -132,7 +142,6 @@ class Verifier:
         self._progress = progress
         self._candidate = next(item for item in subjects if item.role is Role.CANDIDATE)
         self._baseline = next(item for item in subjects if item.role is Role.BASELINE)
-        self._own_kernels = triton_kernels(self._candidate.worker.implementation.source)
         self._kept: dict[Case, Prepared] = {}
         self._of_baseline: dict[Case, tuple[dict[str, Any], float]] = {}
 
@@ -156,19 +165,20 @@ class Verifier:
         candidate = self._candidate
         # where nothing is timed, the first worker is a scout too
         scouts = candidate.scouts if timed_sizes else candidate.crew.workers
-        shared = deque(_each_kind_first(scouted))
-        stints = [Stint(candidate, scout, shared) for scout in scouts]
-        stints += [
-            Stint(subject, subject.worker, deque(compared))
+        shared = deque(_grouped(scouted))
+        exploring = [Stint(candidate, scout, shared) for scout in scouts]
+        stints = exploring + [
+            Stint(subject, subject.worker, deque([list(compared)]))
             for subject in self.subjects
             if subject is not candidate and subject is not self._baseline
         ]
         self._start_baseline()
         self._work(stints, len(cases))
+        self._work_without_kernels(exploring)
         if timed_sizes:
             for scout in scouts:
                 scout.kill()
-            self._work([Stint(candidate, candidate.worker, deque(left))], len(cases))
+            self._work([Stint(candidate, candidate.worker, deque([left]))], len(cases))
         order = {case: number for number, case in enumerate(cases)}
         for subject in self.subjects:
             subject.cases.sort(key=lambda found: order[found.case])
@@ -189,8 +199,10 @@ class Verifier:
         """Keep every worker busy until no case is left; end early with the candidate."""
         while not self._candidate.done:
             for stint in stints:
-                if stint.cases and not stint.busy and not stint.subject.done:
-                    self._begin(stint, total)
+                if not stint.busy and not stint.subject.done:
+                    case = stint.next_case()
+                    if case is not None:
+                        self._begin(stint, case, total)
             busy = [stint for stint in stints if stint.busy and stint.worker.alive]
             if not busy:
                 return
@@ -210,8 +222,7 @@ class Verifier:
             stint.begin_s = time.perf_counter()
         return stint.begin_s + process.START_TIMEOUT_S
 
-    def _begin(self, stint: Stint, total: int) -> None:
-        case = stint.cases.popleft()
+    def _begin(self, stint: Stint, case: Case, total: int) -> None:
         if stint.subject is self._candidate:
             self._progress(
                 f"verifying, case {len(self._candidate.cases) + 1} of {total}:"
@@ -245,7 +256,9 @@ class Verifier:
         except WorkerFailedError as failure:
             found = _without_figures(case, failure)
             log = failure.log
-        if found.status is not Status.CORRECT:
+        if found.status is Status.CORRECT:
+            stint.passed = case
+        else:
             subject.fail(WorkerFailedError(found.status, _at(case, found.reason), log))
         subject.lost = subject.lost or not worker.alive
         subject.cases.append(found)
@@ -284,19 +297,19 @@ class Verifier:
         if self.device != "cpu":
             torch.cuda.synchronize()
 
-    def _ask(self, item: Prepared, worker: WorkerProcess) -> None:
+    def _ask(self, item: Prepared, worker: WorkerProcess, *, muted: bool = False) -> None:
         worker.ask(
             "run",
             arguments=item.layout.sets[0],
             outputs=item.layout.outputs,
             poison=inputs.poison_byte(secrets.randbits(32)),
-            watch=worker.implementation.role is Role.CANDIDATE,
+            muted=muted,
         )
 
-    def _call(self, item: Prepared, worker: WorkerProcess) -> None:
+    def _call(self, item: Prepared, worker: WorkerProcess, *, muted: bool = False) -> None:
         self._write(item, worker)
         self._settle()
-        self._ask(item, worker)
+        self._ask(item, worker, muted=muted)
 
     def _run_baseline(self, item: Prepared) -> tuple[dict[str, Any], float]:
         """The baseline's answer and its error on a case."""
@@ -330,15 +343,12 @@ class Verifier:
     ) -> None:
         """Raise WorkerFailedError for what is wrong with a result apart from its numbers."""
         if subject is self._candidate:
+            answers.check_untouched(answer)
             launched = answers.launched_of(answer)
             subject.launched.update(launched)
-            if not self._own_kernels & set(launched):
-                seen = ", ".join(sorted(launched)) or "none"
-                own = ", ".join(sorted(self._own_kernels)) or "none"
+            if not launched:
                 raise WorkerFailedError(
-                    Status.NOT_TRITON,
-                    f"no Triton kernel of the file was launched (it defines {own}, and launched"
-                    f" {seen})",
+                    Status.NOT_TRITON, "the call launched no Triton kernel of the file"
                 )
         wrong_form = correctness.check_form(
             answer, item.baseline_answer, item.layout.outputs, worker.arena.bytes.device.type
@@ -362,6 +372,38 @@ class Verifier:
             self.operation.spec,
             item.case,
         )
+
+    def _work_without_kernels(self, stints: Sequence[Stint]) -> None:
+        """Fail a candidate whose result is right though its own kernels do nothing.
+
+        The last thing that is asked of a worker: it is left in a state that no honest call leaves.
+        """
+        candidate = self._candidate
+        stint = next((item for item in stints if item.passed and item.worker.idle), None)
+        if candidate.failure is not None or stint is None or stint.passed is None:
+            return
+        item = self._prepare(stint.passed)
+        self._call(item, stint.worker, muted=True)
+        try:
+            answer = stint.worker.answer(self.timeout_s)
+            if not answers.flag_of(answer, "copied"):
+                return
+        except WorkerFailedError as failure:
+            # without its kernels it may raise what it likes
+            candidate.lost = candidate.lost or not stint.worker.alive
+            if failure.status is Status.TAMPERING:
+                candidate.fail(failure)
+            return
+        if self._judged(item, stint.worker).status is Status.CORRECT:
+            candidate.fail(
+                WorkerFailedError(
+                    Status.NOT_TRITON,
+                    _at(
+                        item.case,
+                        "the result is right though its own Triton kernels did nothing",
+                    ),
+                )
+            )
 
     def _repeat(self, item: Prepared, worker: WorkerProcess) -> None:
         """Run the same input once more: raises WorkerFailedError where the bits differ."""
@@ -412,15 +454,12 @@ def _at(case: Case, reason: str) -> str:
     return f"at {case.size.label} {case.dtype} ({case.distribution}): {reason}"
 
 
-def _each_kind_first(cases: Sequence[Case]) -> list[Case]:
-    """One case of each size and dtype, then the others, which find theirs compiled."""
-    seen: Counter[tuple[str, str]] = Counter()
-    turns = []
+def _grouped(cases: Sequence[Case]) -> list[list[Case]]:
+    """The cases of each size and dtype together; those that take the longest first."""
+    groups: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
-        kind = (case.size.label, case.dtype)
-        turns.append(seen[kind])
-        seen[kind] += 1
-    return [case for _, case in sorted(zip(turns, cases, strict=True), key=lambda pair: pair[0])]
+        groups.setdefault((case.size.label, case.dtype), []).append(case)
+    return sorted(groups.values(), key=lambda group: -len(group))
 
 
 def _bytes_of(item: Prepared) -> int:

@@ -2,7 +2,8 @@
 
 Inputs lie in the arena that the referee owns; results are copied back into it. Every answer is
 plain data about what was done. What an implementation raises is reported with its type's names,
-and the referee decides what it means.
+and the referee decides what it means. What this module calls of torch is bound before an
+implementation is imported, so that it stays what it was.
 """
 
 from __future__ import annotations
@@ -12,17 +13,25 @@ import importlib.util
 import sys
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
-import triton
-import triton.language
 
+from tritonexp.evaluation import graphs, watching
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.memory import attach, view
+from tritonexp.evaluation.watching import Guard, Launches
+
+_BASE: Any = torch._C.TensorBase  # noqa: SLF001 - torch.Tensor's own methods can be replaced
+_copy, _fill, _view, _data_ptr = _BASE.copy_, _BASE.fill_, _BASE.view, _BASE.data_ptr
+_empty_like = torch.empty_like
+_perf_counter = time.perf_counter
+_synchronize = torch.cuda.synchronize
+_Event, _CUDAGraph, _graph = torch.cuda.Event, torch.cuda.CUDAGraph, torch.cuda.graph
+_record, _elapsed_time = _Event.record, _Event.elapsed_time
+_wait_for_event, _replay = _Event.synchronize, _CUDAGraph.replay
 
 MESSAGE_CHARACTERS = 2_000
 TRACEBACK_CHARACTERS = 12_000
@@ -33,6 +42,10 @@ class Worker:
 
     def __init__(self, seal: Callable[[], None]) -> None:
         self._seal = seal
+        self._guard = Guard(
+            (Worker, tuple(COMMANDS)), (graphs, ("describe",)), (Launches, ("__enter__",))
+        )
+        self._path = ""
         self._arena: torch.Tensor
         self._function: Callable[..., Any]
         self._gpu = False
@@ -56,8 +69,14 @@ class Worker:
             raise ImportError(f"{path} is no Python file")
         module: ModuleType = importlib.util.module_from_spec(spec)
         sys.modules["implementation"] = module
+        self._path = path
+        if not self._gpu:
+            watching.make_autotuning_interpretable()
         spec.loader.exec_module(module)
-        self._function = getattr(module, entry_point)
+        function = getattr(module, entry_point, None)
+        if not callable(function):
+            raise MissingEntryPointError(f"{entry_point} is {_short(function)}, and not callable")
+        self._function = function
         return {}
 
     def compile(self) -> dict[str, Any]:
@@ -70,31 +89,36 @@ class Worker:
         arguments: list[dict[str, Any]],
         outputs: list[dict[str, Any]],
         poison: int,
-        watch: bool,
+        muted: bool = False,
     ) -> dict[str, Any]:
         """Call once and copy the results to the given slots of the arena.
 
-        `poison` is a byte that fills the memory which a result is likely to be given next.
+        `poison` is a byte that fills the memory which a result is likely to be given next. With
+        `muted` the implementation's own kernels do nothing.
         """
         values = self._arguments(arguments)
         self._poison_free_memory(outputs, poison)
-        launched: Counter[str] = Counter()
-        with _watched(launched, gpu=self._gpu) if watch else contextlib.nullcontext():
+        with Launches(self._path, gpu=self._gpu, muted=muted) as launches:
             result = self._call(values)
         results = _flat(result)
+        # those of the call before are still held, so a new tensor cannot lie where they do
         described = [self._describe(result, values) for result in results]
         copied = self._export(results, outputs)
-        # kept until the next call, so that a later result cannot land on this one's memory
         self._results = results
         return {
             "type": _type_name(result),
             "results": described,
             "copied": copied,
-            "launched": dict(launched),
+            "launched": dict(launches.counts),
+            "replaced": self._guard.replaced(),
         }
 
     def capture(self, sets: list[list[dict[str, Any]]], passes: int) -> dict[str, Any]:
-        """Capture one call for each set of arguments, `passes` times over, in one CUDA graph."""
+        """Capture one call for each set of arguments, `passes` times over, in one CUDA graph.
+
+        Tells what the graph holds, which launches of its own kernels the calls made, and whether
+        each set has results of its own.
+        """
         self.release()
         self._sets = [self._arguments(arguments) for arguments in sets]
         stream = torch.cuda.Stream()
@@ -102,18 +126,23 @@ class Worker:
         with torch.cuda.stream(stream):
             for values in self._sets[:3]:
                 self._function(*values)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
+        _synchronize()
+        graph = _CUDAGraph(keep_graph=True)
+        with Launches(self._path, gpu=True) as launches, _graph(graph, stream=stream):
             for _ in range(passes):
                 # an earlier pass's results go back to the graph's pool
                 self._set_results = []
                 for values in self._sets:
                     self._set_results.append(_flat(self._function(*values)))
         self._graph = graph
-        graph.replay()
-        torch.cuda.synchronize()
-        return {}
+        _replay(graph)
+        _synchronize()
+        places = [_data_ptr(item) for results in self._set_results for item in results]
+        return {
+            "work": _work_of(graph),
+            "launched": dict(launches.counts),
+            "distinct": len(set(places)) == len(places),
+        }
 
     def prepare_events(self, sets: list[list[dict[str, Any]]], flush_bytes: int) -> dict[str, Any]:
         """Get ready to time eager calls with events, where capturing failed."""
@@ -122,7 +151,7 @@ class Worker:
         self._flush = torch.empty(flush_bytes, dtype=torch.uint8, device=self._arena.device)
         for values in self._sets[:3]:
             self._set_results = [_flat(self._function(*values))]
-        torch.cuda.synchronize()
+        _synchronize()
         return {}
 
     def replay(self, count: int, poison: int | None) -> dict[str, Any]:
@@ -133,13 +162,13 @@ class Worker:
                     _fill_bytes(result, poison)
         start, end = _event(), _event()
         # the first replay absorbs the switch from another process's context
-        self._graph.replay()
-        start.record()
+        _replay(self._graph)
+        _record(start)
         for _ in range(count):
-            self._graph.replay()
-        end.record()
-        end.synchronize()
-        return {"elapsed_us": start.elapsed_time(end) * 1e3}
+            _replay(self._graph)
+        _record(end)
+        _wait_for_event(end)
+        return {"elapsed_us": _elapsed_time(start, end) * 1e3}
 
     def time_events(self, count: int) -> dict[str, Any]:
         """Microseconds of `count` eager calls, each on a flushed cache, by CUDA events."""
@@ -147,36 +176,36 @@ class Worker:
         self._set_results = [()] * len(self._sets)
         for index in range(count):
             start, end = _event(), _event()
-            self._flush.fill_(index & 0xFF)
-            start.record()
+            _fill(self._flush, index & 0xFF)
+            _record(start)
             results = self._function(*self._sets[index % len(self._sets)])
-            end.record()
+            _record(end)
             self._set_results[index % len(self._sets)] = _flat(results)
             pairs.append((start, end))
-        torch.cuda.synchronize()
-        return {"elapsed_us": sum(start.elapsed_time(end) for start, end in pairs) * 1e3}
+        _synchronize()
+        return {"elapsed_us": sum(_elapsed_time(start, end) for start, end in pairs) * 1e3}
 
     def time_host(self, count: int) -> dict[str, Any]:
         """Microseconds of each of `count` eager calls by the host's clock, end to end."""
         times = []
         for index in range(count):
             values = self._sets[index % len(self._sets)]
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
+            _synchronize()
+            begin = _perf_counter()
             self._function(*values)
-            torch.cuda.synchronize()
-            times.append((time.perf_counter() - begin) * 1e6)
+            _synchronize()
+            times.append((_perf_counter() - begin) * 1e6)
         return {"times_us": times}
 
     def time_burst(self, count: int) -> dict[str, Any]:
         """Microseconds of `count` asynchronous eager calls on one set by the host's clock."""
         values = self._sets[0]
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
+        _synchronize()
+        begin = _perf_counter()
         for _ in range(count):
             results = self._function(*values)
-        torch.cuda.synchronize()
-        elapsed_us = (time.perf_counter() - begin) * 1e6
+        _synchronize()
+        elapsed_us = (_perf_counter() - begin) * 1e6
         self._set_results = [_flat(results)]
         return {"elapsed_us": elapsed_us}
 
@@ -184,83 +213,63 @@ class Worker:
         """Copy the results of one timed set to slots of the arena."""
         return {"copied": self._export(self._set_results[index], outputs)}
 
-    def inspect(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
-        """The GPU work of one call as a CUDA graph of it holds it: kernels, copies and fills.
-
-        Of a kernel also its launch and what the driver knows of its code.
-        """
-        from cuda.bindings import driver
-
-        values = self._arguments(arguments)
-        self._call(values)
-        graph = torch.cuda.CUDAGraph(keep_graph=True)
-        with torch.cuda.graph(graph):
-            self._results = _flat(self._function(*values))
-
-        def done(status: Any, *results: Any) -> Any:
-            if status != driver.CUresult.CUDA_SUCCESS:
-                raise RuntimeError(f"the driver could not describe the graph: {status}")
-            return results[0] if len(results) == 1 else results
-
-        def attribute(function: Any, name: str) -> int:
-            wanted = getattr(driver.CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
-            return int(done(*driver.cuFuncGetAttribute(wanted, function)))
-
-        handle = driver.CUgraph(graph.raw_cuda_graph())
-        _, count = done(*driver.cuGraphGetNodes(handle))
-        nodes, _ = done(*driver.cuGraphGetNodes(handle, count))
-        work = []
-        for node in nodes[:count]:
-            kind = done(*driver.cuGraphNodeGetType(node))
-            if kind != driver.CUgraphNodeType.CU_GRAPH_NODE_TYPE_KERNEL:
-                work.append({"name": kind.name, "is_kernel": False})
-                continue
-            launch = done(*driver.cuGraphKernelNodeGetParams(node))
-            work.append(
-                {
-                    "name": done(*driver.cuFuncGetName(launch.func)).decode(),
-                    "is_kernel": True,
-                    "grid": [launch.gridDimX, launch.gridDimY, launch.gridDimZ],
-                    "threads": launch.blockDimX * launch.blockDimY * launch.blockDimZ,
-                    "registers": attribute(launch.func, "NUM_REGS"),
-                    "shared_bytes": launch.sharedMemBytes
-                    + attribute(launch.func, "SHARED_SIZE_BYTES"),
-                    "local_bytes": attribute(launch.func, "LOCAL_SIZE_BYTES"),
-                }
-            )
-        return {"work": work}
-
     def profile(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
-        """Names, launches and microseconds of the GPU kernels of one call, by torch's profiler."""
+        """Names, launches and microseconds of the GPU kernels of one call, by torch's profiler.
+
+        Of a replay of its graph where it can be captured, with what that graph holds.
+        """
         from torch.autograd import DeviceType
         from torch.profiler import ProfilerActivity, profile
 
+        self.release()
         values = self._arguments(arguments)
         self._call(values)
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            self._call(values)
+        graph = _CUDAGraph(keep_graph=True)
+        work: list[dict[str, Any]] = []
+        try:
+            with Launches(self._path, gpu=True) as launches, _graph(graph):
+                self._results = _flat(self._function(*values))
+            work = _work_of(graph)
+            _replay(graph)
+            _synchronize()
+            with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+                _replay(graph)
+                _synchronize()
+        except RuntimeError:
+            _synchronize()
+            with (
+                Launches(self._path, gpu=True) as launches,
+                profile(activities=[ProfilerActivity.CUDA]) as profiler,
+            ):
+                self._call(values)
         kernels: dict[str, list[float]] = {}
         for event in profiler.events():
             if event.device_type == DeviceType.CUDA:
                 known = kernels.setdefault(event.name, [0, 0.0])
                 known[0] += 1
                 known[1] += float(event.self_device_time_total)
-        return {"kernels": [[name, *figures] for name, figures in kernels.items()]}
+        return {
+            "kernels": [[name, *figures] for name, figures in kernels.items()],
+            "launched": dict(launches.counts),
+            "work": work,
+        }
 
     def release(self) -> dict[str, Any]:
-        """Let go of the graph, the sets and their results."""
+        """Let go of the graph, the sets and their results; tells what else was tampered with."""
         self._graph = None
         self._flush = None
         self._sets, self._set_results, self._results = [], [], ()
+        persisting_bytes = 0
         if self._gpu:
-            torch.cuda.synchronize()
+            _synchronize()
             torch.cuda.empty_cache()
-        return {}
+            persisting_bytes = watching.persisting_l2_bytes()
+        return {"replaced": self._guard.replaced(), "persisting_l2_bytes": persisting_bytes}
 
     def _call(self, values: list[Any]) -> Any:
         result = self._function(*values)
         if self._gpu:
-            torch.cuda.synchronize()
+            _synchronize()
         return result
 
     def _arguments(self, described: list[dict[str, Any]]) -> list[Any]:
@@ -272,9 +281,8 @@ class Worker:
         ]
 
     def _poison_free_memory(self, outputs: list[dict[str, Any]], poison: int) -> None:
-        self._results = ()
         blocks = [
-            torch.empty_like(view(self._arena, slot["offset"], slot["shape"], slot["dtype"]))
+            _empty_like(view(self._arena, slot["offset"], slot["shape"], slot["dtype"]))
             for slot in outputs
         ]
         for block in blocks:
@@ -288,7 +296,13 @@ class Worker:
             for value in values
             if isinstance(value, torch.Tensor)
         ]
-        start = result.data_ptr()
+        start = _data_ptr(result)
+        storage = result.untyped_storage().data_ptr()
+        earlier = [
+            item.untyped_storage().data_ptr()
+            for item in self._results
+            if isinstance(item, torch.Tensor)
+        ]
         arena = self._arena.data_ptr()
         return {
             "type": _type_name(result),
@@ -296,10 +310,8 @@ class Worker:
             "dtype": str(result.dtype).removeprefix("torch."),
             "device": result.device.type,
             "strides": list(result.stride()),
-            "aliases_input": (
-                result.untyped_storage().data_ptr() in storages
-                or arena <= start < arena + self._arena.numel()
-            ),
+            "aliases_input": (storage in storages or arena <= start < arena + self._arena.numel()),
+            "aliases_earlier": storage in earlier,
         }
 
     def _export(self, results: tuple[Any, ...], outputs: list[dict[str, Any]]) -> bool:
@@ -308,19 +320,26 @@ class Worker:
         for result, slot in zip(results, outputs, strict=True):
             target = view(self._arena, slot["offset"], slot["shape"], slot["dtype"])
             if not (
-                isinstance(result, torch.Tensor)
+                type(result) is torch.Tensor
                 and result.shape == target.shape
                 and result.dtype == target.dtype
                 and result.device == target.device
             ):
                 return False
-            target.copy_(result)
+            _copy(target, result)
         if self._gpu:
-            torch.cuda.synchronize()
+            _synchronize()
         return True
 
 
-COMMANDS = frozenset(name for name in vars(Worker) if not name.startswith("_"))
+# bound before an implementation is imported
+COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(
+    {name: method for name, method in vars(Worker).items() if not name.startswith("_")}
+)
+
+
+class MissingEntryPointError(Exception):
+    """The implementation's file defines no function of the operation's name."""
 
 
 def create_context() -> None:
@@ -341,44 +360,22 @@ def main(channel: Channel, seal: Callable[[], None]) -> None:
         if command == "attach":
             request["descriptors"] = descriptors
         try:
-            answer = getattr(worker, command)(**request)
+            answer = COMMANDS[command](worker, **request)
         except BaseException as error:  # noqa: BLE001 - sys.exit in an implementation is an answer too
             answer = {"error": _describe_error(error)}
         channel.reply(**answer)
 
 
-@contextlib.contextmanager
-def _watched(launched: Counter[str], *, gpu: bool) -> Iterator[None]:
-    """Count the Triton kernels that are launched, by name."""
-    if gpu:
-
-        def enter(metadata: Any) -> None:
-            launched[metadata.get()["name"]] += 1
-
-        hooks = triton.knobs.runtime.launch_enter_hook
-        hooks.add(enter)
-        try:
-            yield
-        finally:
-            hooks.remove(enter)
-        return
-    from triton.runtime.interpreter import GridExecutor
-
-    call = GridExecutor.__call__
-
-    def counted(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        launched[executor.fn.__name__] += 1
-        return call(executor, *args, **kwargs)
-
-    GridExecutor.__call__ = counted
+def _work_of(graph: torch.cuda.CUDAGraph) -> list[dict[str, Any]]:
+    """What a graph holds; empty where nothing can tell."""
     try:
-        yield
-    finally:
-        GridExecutor.__call__ = call
+        return graphs.describe(graph)
+    except (ImportError, RuntimeError):
+        return []
 
 
 def _event() -> Any:
-    return torch.cuda.Event(enable_timing=True)
+    return _Event(enable_timing=True)
 
 
 def _flat(results: Any) -> tuple[Any, ...]:
@@ -386,12 +383,21 @@ def _flat(results: Any) -> tuple[Any, ...]:
 
 
 def _type_name(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    """A type's name; a class of another's can call itself what it likes."""
+    kind = type(value)
+    for known in (torch.Tensor, tuple, list):
+        if kind is known:
+            return f"{known.__module__}.{known.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__} (a class of its own)"
 
 
 def _fill_bytes(tensor: torch.Tensor, byte: int) -> None:
-    if tensor.is_contiguous():
-        tensor.view(-1).view(torch.uint8).fill_(byte)
+    if type(tensor) is torch.Tensor and tensor.is_contiguous():
+        _fill(_view(_view(tensor, -1), torch.uint8), byte)
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:80]
 
 
 def _describe_error(error: BaseException) -> dict[str, Any]:
