@@ -162,5 +162,6 @@ def test_every_command_is_in_the_help():
         text=True,
         check=True,
     )
-    for command in ("report", "log", "operations", "prompt", "record", "facts", "doctor"):
+    commands = ("report", "log", "operations", "prompt", "record", "facts", "doctor", "redteam")
+    for command in commands:
         assert command in result.stdout

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "evaluation": CONTRACT | {"operations", "statistics"},
     "jobs": CONTRACT | {"report"},
     "terminal": {"records", "report", "study"},
+    "redteam": CONTRACT | {"operations", "statistics", "evaluation", "report.words"},
     "study": None,
     "callbacks": {"study", "errors"},
     "cli": None,

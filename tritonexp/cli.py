@@ -1,7 +1,8 @@
 """python -m tritonexp: what is done without running a study.
 
 Reports again, records that wait for MLflow, the list of operations, the workflow of recording a
-response, and a diagnosis of the installation. Running a study is run.py's.
+response, the red team before the referee, and a diagnosis of the installation. Running a study is
+run.py's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import argparse
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +125,42 @@ def record(options: argparse.Namespace) -> int:
     write_recording(path, rendered, response, options.date, options.model, options.sample)
     print(f"{path}: answers the prompt of sha256 {rendered.sha256}")
     return 0
+
+
+def redteam(options: argparse.Namespace) -> int:
+    """Have the referee judge cheats and odd but honest kernels; 1 where it is wrong about one."""
+    from tritonexp import redteam as team
+    from tritonexp.terminal import show
+
+    for path in (options.json, options.markdown):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"{path} cannot be written: its folder is absent; make that first.")
+    begin = time.monotonic()
+    sandbox = options.sandbox == "on"
+    mode = team.mode_here()
+    fixtures = team.read_folder(options.folder or team.FOLDER, options.only)
+    chosen = team.applying(fixtures, mode)
+    if len(chosen) < len(fixtures):
+        print(
+            f"{len(fixtures) - len(chosen)} of {len(fixtures)} fixtures need a GPU and are left"
+            " out",
+            file=sys.stderr,
+        )
+    verdicts: list[team.Verdict] = []
+    where = team.environment_here(sandbox=sandbox)
+    for verdict in team.judge(chosen, mode, sandbox=sandbox):
+        verdicts.append(verdict)
+        passed = timedelta(seconds=int(time.monotonic() - begin))
+        # at once, and each time the whole file: a run that is killed keeps what it had
+        print(f"{passed} {len(verdicts)}/{len(chosen)} {verdict}", file=sys.stderr, flush=True)
+        findings = team.Findings(environment=where, verdicts=tuple(verdicts))
+        if options.json is not None:
+            options.json.write_text(team.as_json(findings), encoding="utf-8")
+    if options.markdown is not None:
+        text = team.document(findings, options.markdown.parent)
+        options.markdown.write_text(text, encoding="utf-8")
+    show(*team.tables(findings))
+    return int(bool(findings.problems))
 
 
 def facts(_: argparse.Namespace) -> int:
@@ -292,6 +331,18 @@ def _parser() -> argparse.ArgumentParser:
     kept.add_argument("--sample", type=int, required=True, help="its number, from 1")
     kept.add_argument("--date", required=True, help="when it was given, as in 2026-11-23")
     kept.add_argument("--model", default=UNKNOWN_MODEL, help="what is known of the model")
+
+    judged = command(redteam)
+    judged.add_argument("folder", nargs="?", type=Path, help="default: the project's own")
+    judged.add_argument("--only", metavar="GLOB", help="fixtures such as 'attack/*' or sleeps")
+    judged.add_argument(
+        "--sandbox",
+        choices=("on", "off"),
+        default="on",
+        help="off lets every cheat do what you may do yourself: for a machine to throw away",
+    )
+    judged.add_argument("--json", metavar="FILE", type=Path, help="write every verdict there")
+    judged.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
 
     command(facts)
     _add_store(command(doctor))

@@ -23,7 +23,7 @@ SPEC = Spec(
     # to 1 / sqrt(eps), about 316, in a constant row), so that a row in which the baseline is lucky
     # would fail a kernel that is as exact; and near_limit, whose squares and even sums overflow
     # float32. tiny and the zero rows of sparse still find a kernel that forgets eps
-    distributions=("normal", "large", "tiny", "sorted", "outlier", "sparse"),
+    distributions=("normal", "raised", "large", "tiny", "sorted", "outlier", "sparse"),
     from_ladder=lambda rows, cols: (rows, cols),
     irregular=(
         (1, 1),

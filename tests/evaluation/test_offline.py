@@ -159,7 +159,7 @@ def compile_here(tmp_path, monkeypatch):
     return run
 
 
-def in_child(source, *, timeout_s=60.0, sizes=(SMALL,)):
+def in_child(source, *, timeout_s=60.0, sizes=(SMALL,), hidden=()):
     """Compile an untrusted source the way the referee does."""
     implementation = Implementation(
         name="candidate",
@@ -168,7 +168,7 @@ def in_child(source, *, timeout_s=60.0, sizes=(SMALL,)):
         entry_point="softmax",
         provenance=Provenance(origin="file", name="x", version=None, licence=None, location=None),
     )
-    return offline.compile_for(implementation, SPEC, sizes, "float32", "sm_90", timeout_s)
+    return offline.compile_for(implementation, SPEC, sizes, "float32", "sm_90", timeout_s, hidden)
 
 
 def test_plain_kernel_is_compiled_at_every_size(compile_here):
@@ -399,14 +399,35 @@ def test_process_that_ends_itself_has_crashed():
     assert "last words" in error.log
 
 
-def test_timeout_kills_endless_loop_and_its_children(tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"open({__file__!r}).read()",
+        "open('/tmp/tritonexp-written', 'w')",
+        "import liger_kernel",
+        "import socket; socket.socket()",
+    ],
+    ids=["project", "outside", "expert", "network"],
+)
+def test_file_is_confined_where_it_is_compiled(line):
+    """It could have been honest in the interpreter, and only look around here."""
+    kernels, error = in_child(f"{line}\n", hidden=("liger_kernel",))
+    assert (kernels, error.status) == ((), Status.IMPORT_ERROR)
+    assert "ermission" in error.log
+
+
+def test_sandbox_can_be_left_out():
+    """What is refused above is let through where the user says so."""
+    _, error = in_child(f"open({__file__!r}).read()\n", hidden=None)
+    assert "softmax" in error.reason
+
+
+def test_timeout_kills_endless_loop_and_its_children():
     """At the time limit the whole process group is gone, also a child that the file started."""
-    pids = tmp_path / "pids"
-    source = f"""
+    source = """
         import os, subprocess
         child = subprocess.Popen(["sleep", "300"])
-        with open({str(pids)!r}, "w") as file:
-            file.write(f"{{os.getpid()}} {{child.pid}}")
+        os.write(2, f"pids {os.getpid()} {child.pid} end".encode())
         while True:
             pass
     """
@@ -415,7 +436,9 @@ def test_timeout_kills_endless_loop_and_its_children(tmp_path):
     assert time.monotonic() - start < 60
     assert (kernels, error.status) == ((), Status.TIMEOUT)
     assert "8 s" in error.reason
-    for pid in map(int, pids.read_text().split()):
+    pids = error.log.partition("pids ")[2].partition(" end")[0].split()
+    assert len(pids) == 2
+    for pid in map(int, pids):
         assert is_gone(pid), f"process {pid} is still running"
 
 

@@ -27,6 +27,9 @@ Draw = Callable[[tuple[int, ...], torch.dtype, torch.Generator, str], torch.Tens
 Plan = tuple[Size, str, str]  # with the names of a dtype and a distribution
 
 OFFSET = 64.0  # of shifted: far beyond the spread, yet float16 and bfloat16 still tell values apart
+# of raised: squares of the mean swallow a variance, and its own rounding does not show; 16 bits of
+# mantissa or fewer cannot tell such values apart
+RAISED, RAISED_IN_16_BITS = 24.0, 2.0
 LARGE_SCALE = 100.0  # exp overflows float32 from 89 on
 OUTLIER = 1e4  # within float16's range
 TINY_SCALE = {torch.float16: 1e-3}  # elsewhere 1e-30: small, but no subnormals
@@ -288,6 +291,15 @@ def _shifted(
     return _randn(shape, generator, device).add_(OFFSET * sign).to(dtype)
 
 
+def _raised(
+    shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator, device: str
+) -> torch.Tensor:
+    """A mean some way from zero: defeats E[x^2] - E[x]^2, where shifted would defeat everybody."""
+    offset = RAISED if dtype is torch.float32 else RAISED_IN_16_BITS
+    sign = _signs((1,), generator, device)
+    return _randn(shape, generator, device).add_(offset * sign).to(dtype)
+
+
 def _large(
     shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator, device: str
 ) -> torch.Tensor:
@@ -377,6 +389,7 @@ def _speckled(value: float) -> Draw:
 DISTRIBUTIONS: Mapping[str, Draw] = {
     "normal": _normal,
     "shifted": _shifted,
+    "raised": _raised,
     "large": _large,
     "tiny": _tiny,
     "constant": _constant,

@@ -35,7 +35,7 @@ from typing import Any, Literal
 from unittest import mock
 
 from tritonexp.errors import ConfigError
-from tritonexp.evaluation import sandbox
+from tritonexp.evaluation import confinement, sandbox
 from tritonexp.operations import Spec, TensorArgument
 from tritonexp.records import CompiledKernel, Implementation, Size, Status, from_json, to_json
 
@@ -156,6 +156,8 @@ class CompileRequest:
     entry_point: str
     target: str
     calls: tuple[Call, ...]
+    # None for no sandbox; else the modules that must not be readable in it
+    hidden: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,8 +322,12 @@ def compile_for(
     dtype: str,
     target: str = "sm_90",
     timeout_s: float = 120.0,
+    hidden: tuple[str, ...] | None = (),
 ) -> tuple[tuple[CompiledKernel, ...], CompileFailure | None]:
     """Compile an implementation's kernels at some sizes in a process of its own.
+
+    It is confined as a worker is, and cannot read the modules that are `hidden`; None for no
+    sandbox.
 
     The kernels are those of every call, also where one failed; the failure is the first one.
     A kernel that does not fit the target is no failure: its `fits` is False and it has a reason.
@@ -337,6 +343,7 @@ def compile_for(
             entry_point=implementation.entry_point,
             target=target,
             calls=tuple(call_of(spec, size, dtype) for size in sizes),
+            hidden=hidden,
         )
         answer = _ask_child(to_json(request).encode(), folder, timeout_s)
     return answer.kernels, answer.error
@@ -854,6 +861,11 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sandbox.die_with_parent()
     request = from_json(CompileRequest, sys.stdin.buffer.read())
+    if request.hidden is not None:
+        walls = confinement.Confinement(Path(__file__).resolve().parents[1], request.hidden)
+        folder = Path(request.source_path).parent
+        walls.confine(folder)
+        walls.seal(folder)
     answer = compile_offline(
         Path(request.source_path), request.entry_point, request.calls, request.target
     )

@@ -560,6 +560,7 @@ class Referee:
             self.operation.spec.timed_dtype,
             OFFLINE_TARGET,
             timeout_s=self.timeout_s,
+            hidden=_modules_of(self.operation.experts) if self.sandbox else None,
         )
         if failure is None:
             return dataclasses.replace(trial, compiled=compiled)

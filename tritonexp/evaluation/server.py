@@ -35,8 +35,11 @@ LOOK_S = 0.25
 # a worker with its compilers; torch.compile has a pool of them
 MAX_PROCESSES = 128
 MAX_FOLDER_BYTES = 2 << 30
-# of the machine's memory, for the workers of one implementation together
+# of the machine's memory, for the workers of one implementation together, and for one of them
 MAX_MEMORY_SHARE = 0.5
+MAX_WORKER_SHARE = 0.25
+# whatever the machine has: what is computed lies on the GPU
+MAX_WORKER_BYTES = 8 << 30
 # of the machine's memory, below which nobody's programs would last long
 LEAST_FREE_SHARE = 0.03
 KIB = 1024
@@ -77,6 +80,7 @@ class Server:
         self._ended_for: dict[int, str] = {}
         memory_bytes = _memory_bytes("MemTotal")
         self._max_memory_bytes = int(MAX_MEMORY_SHARE * memory_bytes)
+        self._max_worker_bytes = min(MAX_WORKER_BYTES, int(MAX_WORKER_SHARE * memory_bytes))
         self._least_free_bytes = int(LEAST_FREE_SHARE * memory_bytes)
 
     def serve(self) -> None:
@@ -166,6 +170,8 @@ class Server:
             why = ""
             if max(processes[worker] for worker in crew.workers) > MAX_PROCESSES:
                 why = f"a worker had started more than {MAX_PROCESSES} processes"
+            elif max(memory_bytes[worker] for worker in crew.workers) > self._max_worker_bytes:
+                why = f"a worker had taken more than {_gib(self._max_worker_bytes)} of memory"
             elif sum(memory_bytes[worker] for worker in crew.workers) > self._max_memory_bytes:
                 why = f"its workers had taken more than {_gib(self._max_memory_bytes)} of memory"
             elif free_bytes < self._least_free_bytes and crew is largest:

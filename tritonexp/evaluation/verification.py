@@ -11,6 +11,7 @@ GPU is quiet and what it needs has been compiled.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
 from collections import Counter, deque
@@ -165,7 +166,12 @@ class Verifier:
         candidate = self._candidate
         # where nothing is timed, the first worker is a scout too
         scouts = candidate.scouts if timed_sizes else candidate.crew.workers
-        shared = deque(_grouped(scouted))
+        groups = _grouped(scouted)
+        for group in groups[: len(scouts)]:
+            # each worker sees one size and dtype with two sets of values, or it could keep a result
+            if len(group) == 1:
+                group.append(dataclasses.replace(group[0], seed=secrets.choice(inputs.SEEDS)))
+        shared = deque(groups)
         exploring = [Stint(candidate, scout, shared) for scout in scouts]
         stints = exploring + [
             Stint(subject, subject.worker, deque([list(compared)]))
@@ -179,9 +185,9 @@ class Verifier:
             for scout in scouts:
                 scout.kill()
             self._work([Stint(candidate, candidate.worker, deque([left]))], len(cases))
-        order = {case: number for number, case in enumerate(cases)}
+        order = {(case.size, case.dtype): number for number, case in enumerate(cases)}
         for subject in self.subjects:
-            subject.cases.sort(key=lambda found: order[found.case])
+            subject.cases.sort(key=lambda found: order[found.case.size, found.case.dtype])
 
     def _is_scouted(self, case: Case) -> bool:
         return self.operation.spec.call_bytes(case.size, case.dtype) <= MAX_SCOUTED_BYTES

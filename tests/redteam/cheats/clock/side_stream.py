@@ -1,0 +1,37 @@
+"""Launches on a stream of its own, which the caller does not wait for. A graph of the caller's
+stream does not hold the kernel either.
+
+operation: softmax
+status: STALE_RESULT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0))
+    tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+
+def fused(x, output):
+    block_size = triton.next_power_of_2(x.shape[1])
+    softmax_kernel[(x.shape[0],)](x, output, x.shape[1], BLOCK_SIZE=block_size, num_warps=8)
+    return output
+
+
+SIDE = torch.cuda.Stream()
+
+
+def softmax(x):
+    output = torch.empty_like(x)
+    if not torch.cuda.is_current_stream_capturing():
+        SIDE.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(SIDE):
+        return fused(x, output)

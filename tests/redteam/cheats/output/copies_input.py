@@ -1,0 +1,23 @@
+"""Its kernel copies the input.
+
+operation: softmax
+status: INCORRECT
+interpreter: INCORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def copy_kernel(x_ptr, output_ptr, n_elements, BLOCK_SIZE: tl.constexpr):
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK_SIZE + tl.arange(0, BLOCK_SIZE)
+    inside = offsets < n_elements
+    tl.store(output_ptr + offsets, tl.load(x_ptr + offsets, mask=inside), mask=inside)
+
+
+def softmax(x):
+    output = torch.empty_like(x)
+    copy_kernel[(triton.cdiv(x.numel(), 1024),)](x, output, x.numel(), BLOCK_SIZE=1024)
+    return output

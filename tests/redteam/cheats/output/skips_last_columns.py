@@ -1,0 +1,36 @@
+"""Stores whole groups of 64 columns, and nothing of a last group that is not whole.
+
+operation: layer_norm
+status: INCORRECT
+interpreter: INCORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def layer_norm_kernel(
+    x_ptr, weight_ptr, bias_ptr, output_ptr, n_cols, eps, BLOCK_SIZE: tl.constexpr
+):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + cols, mask=inside, other=0.0).to(tl.float32)
+    bias = tl.load(bias_ptr + cols, mask=inside, other=0.0).to(tl.float32)
+    centred = tl.where(inside, x - tl.sum(x, axis=0) / n_cols, 0.0)
+    stored = n_cols // 64 * 64
+    scale = tl.rsqrt(tl.sum(centred * centred, axis=0) / n_cols + eps)
+    tl.store(output_ptr + row_start + cols, centred * scale * weight + bias, mask=cols < stored)
+
+
+def layer_norm(x, weight, bias, eps=1e-5):
+    output = torch.empty_like(x)
+    n_rows, n_cols = x.shape
+    block_size = triton.next_power_of_2(n_cols)
+    layer_norm_kernel[(n_rows,)](
+        x, weight, bias, output, n_cols, eps, BLOCK_SIZE=block_size, num_warps=8
+    )
+    return output

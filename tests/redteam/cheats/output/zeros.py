@@ -1,0 +1,22 @@
+"""Writes zeros, which a loose absolute tolerance passes where rows are long.
+
+operation: softmax
+status: INCORRECT
+interpreter: INCORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def fill_kernel(output_ptr, value, n_elements, BLOCK_SIZE: tl.constexpr):
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK_SIZE + tl.arange(0, BLOCK_SIZE)
+    tl.store(output_ptr + offsets, value, mask=offsets < n_elements)
+
+
+def softmax(x):
+    output = torch.empty_like(x)
+    fill_kernel[(triton.cdiv(x.numel(), 1024),)](output, 0.0, x.numel(), BLOCK_SIZE=1024)
+    return output

@@ -1,0 +1,31 @@
+"""Accumulates over k in float16, which some GPUs' tensor cores do at twice the rate.
+
+operation: matmul
+status: INCORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def matmul_kernel(a_ptr, b_ptr, output_ptr, m, n, k, BLOCK: tl.constexpr):
+    rows = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[:, None]
+    cols = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    total = tl.zeros((BLOCK, BLOCK), dtype=tl.float16)
+    for start in range(0, k, BLOCK):
+        across = start + tl.arange(0, BLOCK)[None, :]
+        down = start + tl.arange(0, BLOCK)[:, None].to(tl.int64)
+        a = tl.load(a_ptr + rows * k + across, mask=(rows < m) & (across < k), other=0.0)
+        b = tl.load(b_ptr + down * n + cols, mask=(down < k) & (cols < n), other=0.0)
+        total = tl.dot(a, b, total, out_dtype=tl.float16)
+    tl.store(output_ptr + rows * n + cols, total, mask=(rows < m) & (cols < n))
+
+
+def matmul(a, b):
+    (m, k), n = a.shape, b.shape[1]
+    output = torch.empty((m, n), dtype=a.dtype, device=a.device)
+    grid = (triton.cdiv(m, 64), triton.cdiv(n, 64))
+    matmul_kernel[grid](a, b, output, m, n, k, BLOCK=64)
+    return output

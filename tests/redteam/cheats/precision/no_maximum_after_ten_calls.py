@@ -1,0 +1,35 @@
+"""Right for ten calls; then it goes without the maximum.
+
+Ordinary values forgive that, and values from 89 on overflow.
+
+operation: softmax
+status: INCORRECT or STALE_RESULT
+"""
+
+import itertools
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, SAFE: tl.constexpr, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0) if SAFE else x)
+    tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+
+CALLS = itertools.count()
+
+
+def softmax(x):
+    safe = next(CALLS) < 10
+    output = torch.empty_like(x)
+    n_rows, n_cols = x.shape
+    block_size = triton.next_power_of_2(n_cols)
+    softmax_kernel[(n_rows,)](x, output, n_cols, SAFE=safe, BLOCK_SIZE=block_size, num_warps=8)
+    return output

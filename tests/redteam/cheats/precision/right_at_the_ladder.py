@@ -1,0 +1,31 @@
+"""Right at the sizes that benchmarks use; at all others it rounds to float16.
+
+operation: softmax
+status: INCORRECT
+interpreter: INCORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, COARSE: tl.constexpr, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    if COARSE:
+        x = x.to(tl.float16).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0))
+    tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+
+def softmax(x):
+    output = torch.empty_like(x)
+    n_rows, n_cols = x.shape
+    coarse = not {n_rows, n_cols} <= {512, 1024, 2048, 4096, 8192, 16384}
+    block_size = triton.next_power_of_2(n_cols)
+    softmax_kernel[(n_rows,)](x, output, n_cols, COARSE=coarse, BLOCK_SIZE=block_size, num_warps=8)
+    return output

@@ -1,0 +1,29 @@
+"""Right for columns in multiples of 16; else the last few are left out of the sum.
+
+operation: softmax
+status: INCORRECT
+interpreter: INCORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0))
+    counted = cols < tl.maximum(n_cols // 16 * 16, 1)
+    denominator = tl.sum(tl.where(counted, numerator, 0.0), axis=0)
+    tl.store(output_ptr + row_start + cols, numerator / denominator, mask=inside)
+
+
+def softmax(x):
+    output = torch.empty_like(x)
+    block_size = triton.next_power_of_2(x.shape[1])
+    softmax_kernel[(x.shape[0],)](x, output, x.shape[1], BLOCK_SIZE=block_size, num_warps=8)
+    return output

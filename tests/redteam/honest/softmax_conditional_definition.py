@@ -1,0 +1,38 @@
+"""Defines the entry point in one of two branches, by whether there is a GPU.
+
+operation: softmax
+status: CORRECT
+interpreter: CORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0))
+    tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+
+def launch(x, num_warps):
+    output = torch.empty_like(x)
+    block = triton.next_power_of_2(x.shape[1])
+    softmax_kernel[(x.shape[0],)](x, output, x.shape[1], BLOCK_SIZE=block, num_warps=num_warps)
+    return output
+
+
+if torch.cuda.is_available():
+
+    def softmax(x):
+        return launch(x, num_warps=8)
+
+else:
+
+    def softmax(x):
+        return launch(x, num_warps=1)

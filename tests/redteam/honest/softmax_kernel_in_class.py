@@ -1,0 +1,34 @@
+"""The kernel is a static method of a class, and so is the function that launches it.
+
+operation: softmax
+status: CORRECT
+interpreter: CORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+class Softmax:
+    num_warps = 8
+
+    @staticmethod
+    @triton.jit
+    def rows_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+        row_start = tl.program_id(0).to(tl.int64) * n_cols
+        cols = tl.arange(0, BLOCK_SIZE)
+        inside = cols < n_cols
+        x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+        numerator = tl.exp(x - tl.max(x, axis=0))
+        tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+    @classmethod
+    def apply(cls, x):
+        output = torch.empty_like(x)
+        block = triton.next_power_of_2(x.shape[1])
+        cls.rows_kernel[(x.shape[0],)](x, output, x.shape[1], block, num_warps=cls.num_warps)
+        return output
+
+
+softmax = Softmax.apply

@@ -1,0 +1,27 @@
+"""Leaves the formula to tl.softmax, a device function that is compiled into the kernel.
+
+operation: softmax
+status: CORRECT
+interpreter: CORRECT
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    tl.store(output_ptr + row_start + cols, tl.softmax(x), mask=inside)
+
+
+def softmax(x):
+    rows, cols = x.shape
+    output = torch.empty_like(x)
+    block = triton.next_power_of_2(cols)
+    softmax_kernel[(rows,)](x, output, cols, BLOCK_SIZE=block, num_warps=8)
+    return output

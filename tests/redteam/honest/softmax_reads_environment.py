@@ -1,0 +1,37 @@
+"""Looks at argv and the environment, prints a line at import and a warning at the first call.
+
+operation: softmax
+status: CORRECT
+interpreter: CORRECT
+"""
+
+import os
+import sys
+import warnings
+
+import torch
+import triton
+import triton.language as tl
+
+VERBOSE = "--verbose" in sys.argv or os.environ.get("SOFTMAX_VERBOSE", "") == "1"
+NUM_WARPS = int(os.environ.get("SOFTMAX_WARPS", "8"))
+print(f"softmax: {NUM_WARPS} warps, process {os.getpid()}, verbose={VERBOSE}")
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0))
+    tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+
+def softmax(x):
+    warnings.warn("this softmax is an example", stacklevel=2)
+    rows, cols = x.shape
+    output = torch.empty_like(x)
+    block = triton.next_power_of_2(cols)
+    softmax_kernel[(rows,)](x, output, cols, BLOCK_SIZE=block, num_warps=NUM_WARPS)
+    return output

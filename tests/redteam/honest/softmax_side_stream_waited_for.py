@@ -1,0 +1,38 @@
+"""Works on a stream of its own that waits for the caller's, and has the caller's wait for it.
+
+operation: softmax
+status: CORRECT
+"""
+
+import functools
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0))
+    tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+
+@functools.cache
+def side_stream(device):
+    return torch.cuda.Stream(device)
+
+
+def softmax(x):
+    rows, cols = x.shape
+    output = torch.empty_like(x)
+    block = triton.next_power_of_2(cols)
+    caller, side = torch.cuda.current_stream(x.device), side_stream(x.device)
+    side.wait_stream(caller)
+    with torch.cuda.stream(side):
+        softmax_kernel[(rows,)](x, output, cols, BLOCK_SIZE=block, num_warps=8)
+    caller.wait_stream(side)
+    return output
