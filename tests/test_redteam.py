@@ -17,6 +17,7 @@ from tritonexp.errors import ConfigError
 from tritonexp.evaluation import offline
 from tritonexp.records import Mode, Status
 
+ROOT = Path(__file__).resolve().parent.parent
 CHEAT = '''\
 """Writes zeros. And
 nothing else.
@@ -63,9 +64,8 @@ class MadeUpReferee:
         if named and named[1] == "RAISES":
             raise ZeroDivisionError("no verdict")
         status = Status[named[1]] if named else self.right_kernel
-        return SimpleNamespace(
-            candidate=SimpleNamespace(status=status, reason="because", log="a log")
-        )
+        reason = f"because of {ROOT / 'kernels' / 'x.py'}"
+        return SimpleNamespace(candidate=SimpleNamespace(status=status, reason=reason, log="a log"))
 
 
 @pytest.fixture
@@ -362,6 +362,8 @@ def test_files_are_written(tmp_path, made_up):
     assert len(links) == 2
     assert all((folder / link).is_file() for link in links)
     assert "| [odd](../honest/odd.py) | Odd, but right. | CORRECT | TIMEOUT |" in text
+    # as in the repository, and not where it lies on this machine
+    assert "| because of kernels/x.py |" in text
 
 
 def test_killed_run_keeps_what_it_had(tmp_path, made_up, monkeypatch, capsys):

@@ -505,7 +505,8 @@ def document(findings: Findings, folder: Path) -> str:
             for item in verdicts
         ]
         parts += [f"## {family}", words.table(COLUMNS, rows)]
-    return "\n\n".join(parts) + "\n"
+    # reasons name files, and where this machine keeps them is nobody's business
+    return ("\n\n".join(parts) + "\n").replace(f"{ROOT}{os.sep}", "")
 
 
 def as_json(findings: Findings) -> str:

@@ -69,11 +69,14 @@ DEV_SHM = "/dev/shm"  # noqa: S108 - shared memory, no temporary file
 LIBRARY_PATHS = ("LD_LIBRARY_PATH", "PATH", "CUDA_HOME", "CUDA_PATH")
 
 ABI_OF_SIGNAL_SCOPE = 6
+U64 = 0xFFFF_FFFF_FFFF_FFFF
 # on an argument of a call: its number, an operation, a value, and a mask
 Condition = tuple[int, int, int, int]
 CAPABILITY_VERSION_3 = 0x2008_0522
 CLONE_NEWUSER = 0x1000_0000
 X32_BIT = 0x4000_0000
+# calls that have numbers of their own where a kernel still has x32
+X32_NUMBERS = range(512, 548)
 
 # by what each would break out of
 DENIED = (
@@ -91,7 +94,8 @@ DENIED = (
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"),
     *("setxattr", "lsetxattr", "fsetxattr", "setxattrat", "truncate"),
     *("removexattr", "lremovexattr", "fremovexattr", "removexattrat"),
-    *("utime", "utimes", "futimesat", "utimensat"),
+    *("utime", "utimes", "futimesat", "utimensat", "file_setattr"),
+    *("inotify_add_watch", "fanotify_init", "fanotify_mark"),
     # what processes of one user share without files
     *("shmget", "shmat", "shmctl", "semget", "semop", "semtimedop", "semctl"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
@@ -103,14 +107,15 @@ DENIED = (
     *("reboot", "swapon", "swapoff", "sethostname", "setdomainname", "quotactl"),
     *("settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "ioperm", "iopl"),
 )
-# calls on a process that is named in an argument of this number: only on the caller itself
+# calls on a process, which is named in an argument of this number: only on the caller itself.
+# where the argument before says what kind of thing is named, the value that means a process
 ON_ITSELF = {
-    "prlimit64": 0,
-    "sched_setscheduler": 0,
-    "sched_setparam": 0,
-    "sched_setattr": 0,
-    "setpriority": 1,
-    "ioprio_set": 1,
+    "prlimit64": (0, None),
+    "sched_setscheduler": (0, None),
+    "sched_setparam": (0, None),
+    "sched_setattr": (0, None),
+    "setpriority": (1, os.PRIO_PROCESS),
+    "ioprio_set": (1, 1),
 }
 # arguments by which a harmless call reaches beyond: number of the argument, mask, value
 DENIED_ARGUMENTS = (
@@ -121,9 +126,13 @@ DENIED_ARGUMENTS = (
     ("fcntl", 1, 0xFFFF_FFFF, fcntl.F_SETOWN),
     ("fcntl", 1, 0xFFFF_FFFF, 15),  # F_SETOWN_EX
     ("fcntl", 1, 0xFFFF_FFFF, fcntl.F_SETSIG),
-    # attributes of files that are open for reading only
-    ("ioctl", 1, 0xFFFF_FFFF, 0x4008_6602),  # FS_IOC_SETFLAGS
-    ("ioctl", 1, 0xFFFF_FFFF, 0x401C_5820),  # FS_IOC_FSSETXATTR
+    ("ioctl", 1, 0xFFFF_FFFF, 0x8901),  # FIOSETOWN
+    ("ioctl", 1, 0xFFFF_FFFF, 0x8902),  # SIOCSPGRP
+    # file systems' own calls, which need a file to be open for reading only
+    ("ioctl", 1, 0xFF00, 0x6600),  # of ext's kind, such as FS_IOC_SETFLAGS
+    ("ioctl", 1, 0xFF00, 0x5800),  # of xfs's kind, such as FS_IOC_FSSETXATTR
+    ("ioctl", 1, 0xFF00, 0x9400),  # of btrfs
+    ("ioctl", 1, 0xFFFF_FFFF, 0x4008_7602),  # FS_IOC_SETVERSION
     ("clone", 0, CLONE_NEWUSER, CLONE_NEWUSER),
 )
 SIGNALLING = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
@@ -241,19 +250,32 @@ class _Filter:
         if self._is_x86:
             self.calls.errno(number | X32_BIT, error, args=args)
 
-    def allow_on(self, name: str, index: int, *values: int) -> None:
-        """Let a call by where one of its arguments has one of these values."""
+    def allow_on(self, name: str, index: int, *values: int, kind: int | None = None) -> None:
+        """Let a call by where one of its arguments has one of these values.
+
+        And the argument before it that of a kind, if one is given.
+        """
         for value in values:
-            self.calls.allow(name, args={index: value})
+            before = {} if kind is None else {index - 1: kind}
+            self.calls.allow(name, args=before | {index: value})
+
+    def deny_x32(self) -> None:
+        """Have all calls fail that only x32 has."""
+        if self._is_x86:
+            for number in X32_NUMBERS:
+                self.calls.errno(number | X32_BIT, errno.EPERM)
 
 
 def _filter(process_id: int) -> seccompy.Filter:
     filter_ = _Filter()
     for name in DENIED:
         filter_.deny(name)
-    for name, index in ON_ITSELF.items():
-        filter_.allow_on(name, index, 0, process_id)
+    filter_.deny_x32()
+    for name, (index, kind) in ON_ITSELF.items():
+        filter_.allow_on(name, index, 0, process_id, kind=kind)
         filter_.deny(name)
+    other_family = (0, int(seccompy.CmpOp.NE), int(socket.AF_UNIX), U64)
+    filter_.deny("socketpair", args=[other_family])
     # threads are named by numbers of their own here, and nobody minds if nothing comes of it
     filter_.allow_on("sched_setaffinity", 0, 0)
     filter_.deny("sched_setaffinity", 0)

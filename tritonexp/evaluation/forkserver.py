@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +52,12 @@ class Forks:
     channels: list[Channel]
     # empty until the server has answered
     process_ids: list[int] = field(default_factory=list)
+
+    def remove(self) -> None:
+        """Remove the folder and the logs, when the workers are gone."""
+        sandbox.remove(self.folder)
+        for index in range(len(self.channels)):
+            log_in(self.folder, index).unlink(missing_ok=True)
 
 
 def log_in(folder: Path, index: int) -> Path:
@@ -185,7 +190,7 @@ class ForkServer:
         for process_id, channel in zip(forks.process_ids, forks.channels, strict=False):
             self.reap(process_id, 0.0)
             channel.close()
-        shutil.rmtree(forks.folder, ignore_errors=True)
+        forks.remove()
         self._spare.remove(forks)
 
     def reap(self, process_id: int, grace_s: float) -> tuple[int, str]:
@@ -217,7 +222,7 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
         self._log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        sandbox.remove(self.folder)
 
 
 _standing: dict[Settings, ForkServer] = {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
+import os
 import signal
+import stat
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tritonexp.errors import EvaluationError
@@ -82,9 +83,7 @@ class Crew:
     def close(self) -> None:
         """End the workers, whatever they are doing, and remove their folder."""
         end_all(self.workers)
-        shutil.rmtree(self._forks.folder, ignore_errors=True)
-        for index in range(len(self.workers)):
-            log_in(self._forks.folder, index).unlink(missing_ok=True)
+        self._forks.remove()
 
 
 class WorkerProcess:
@@ -216,12 +215,7 @@ class WorkerProcess:
         sandbox.kill_group(self._process_id)
         self.alive = False
         self.channel.close()
-        log = ""
-        with contextlib.suppress(OSError), self._log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - sandbox.LOG_BYTES))
-            log = file.read().decode(errors="replace")
-        return log
+        return _end_of(self._log)
 
     def _what(self) -> str:
         return {
@@ -274,6 +268,21 @@ class WorkerProcess:
             status = Status.SYNTAX_ERROR if "SyntaxError" in types else Status.IMPORT_ERROR
             return WorkerFailedError(status, reason, log)
         return WorkerFailedError(Status.RUNTIME_ERROR, reason, log)
+
+
+def _end_of(log: Path) -> str:
+    """The last of what was printed; nothing where something else is in the log's place."""
+    try:
+        # neither a link to another file nor a pipe that nobody writes to
+        descriptor = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - sandbox.LOG_BYTES))
+        return file.read().decode(errors="replace")
 
 
 def end_all(workers: Sequence[WorkerProcess]) -> None:

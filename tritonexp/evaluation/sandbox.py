@@ -11,7 +11,9 @@ import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -87,6 +89,18 @@ def confine(folder: Path) -> None:
         hard = resource.getrlimit(kind)[1]
         allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (allowed, allowed))
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that a worker may have filled with what is hard to remove."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        # nested deeper than Python goes, or closed to its owner
+        for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+            subprocess.run(  # noqa: S603 - the system's own tools, on a folder of ours
+                [*command, "--", str(folder)], check=False, stderr=subprocess.DEVNULL
+            )
 
 
 def kill_group(process_id: int) -> None:

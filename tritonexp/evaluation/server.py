@@ -35,6 +35,8 @@ LOOK_S = 0.25
 # a worker with its compilers; torch.compile has a pool of them
 MAX_PROCESSES = 128
 MAX_FOLDER_BYTES = 2 << 30
+# of folders in a crew's folder: compilers use a few
+MAX_DEPTH = 64
 # of the machine's memory, for the workers of one implementation together, and for one of them
 MAX_MEMORY_SHARE = 0.5
 MAX_WORKER_SHARE = 0.25
@@ -90,14 +92,22 @@ class Server:
             "fork": self._fork,
             "reap": self._reap,
         }
+        looked_s = time.monotonic()
         try:
             while True:
-                while not Channel.wait([self._control], LOOK_S)[0]:
-                    self._look()
+                is_asked = False
+                while not is_asked:
+                    is_asked = Channel.wait([self._control], LOOK_S)[0]
+                    # by the clock: requests may come faster than that
+                    if time.monotonic() - looked_s >= LOOK_S:
+                        self._look()
+                        looked_s = time.monotonic()
                 request, descriptors = self._control.serve()
                 command = commands[request.pop("command")]
                 self._control.reply(**command(descriptors=descriptors, **request))
         except ChannelClosedError:
+            return
+        finally:
             for crew in self._crews:
                 for worker in crew.workers:
                     sandbox.kill_group(worker)
@@ -161,27 +171,46 @@ class Server:
         if not self._crews:
             return
         processes, memory_bytes = _of_groups()
-        free_bytes = _memory_bytes("MemAvailable")
         # whoever has the most, though not all of it shows as any process's
         largest = max(
             self._crews, key=lambda crew: sum(memory_bytes[worker] for worker in crew.workers)
         )
         for crew in self._crews:
-            why = ""
-            if max(processes[worker] for worker in crew.workers) > MAX_PROCESSES:
-                why = f"a worker had started more than {MAX_PROCESSES} processes"
-            elif max(memory_bytes[worker] for worker in crew.workers) > self._max_worker_bytes:
-                why = f"a worker had taken more than {_gib(self._max_worker_bytes)} of memory"
-            elif sum(memory_bytes[worker] for worker in crew.workers) > self._max_memory_bytes:
-                why = f"its workers had taken more than {_gib(self._max_memory_bytes)} of memory"
-            elif free_bytes < self._least_free_bytes and crew is largest:
-                why = f"the machine had only {free_bytes >> 20} MiB of memory left"
-            elif _bytes_below(crew.folder) > MAX_FOLDER_BYTES:
-                why = f"its workers had written more than {_gib(MAX_FOLDER_BYTES)}"
+            why = (
+                _too_many(crew, processes)
+                or self._too_much_memory(crew, memory_bytes, is_largest=crew is largest)
+                or _too_much_written(crew)
+            )
             if why:
                 for worker in crew.workers:
                     self._ended_for.setdefault(worker, why)
                     sandbox.kill_group(worker)
+
+    def _too_much_memory(self, crew: Crew, memory_bytes: Counter[int], *, is_largest: bool) -> str:
+        taken = [memory_bytes[worker] for worker in crew.workers]
+        if max(taken) > self._max_worker_bytes:
+            return f"a worker had taken more than {_gib(self._max_worker_bytes)} of memory"
+        if sum(taken) > self._max_memory_bytes:
+            return f"its workers had taken more than {_gib(self._max_memory_bytes)} of memory"
+        free_bytes = _memory_bytes("MemAvailable")
+        if free_bytes < self._least_free_bytes and is_largest:
+            return f"the machine had only {free_bytes >> 20} MiB of memory left"
+        return ""
+
+
+def _too_many(crew: Crew, processes: Counter[int]) -> str:
+    if max(processes[worker] for worker in crew.workers) > MAX_PROCESSES:
+        return f"a worker had started more than {MAX_PROCESSES} processes"
+    return ""
+
+
+def _too_much_written(crew: Crew) -> str:
+    written_bytes = _bytes_below(crew.folder)
+    if written_bytes is None:
+        return f"its folder was nested deeper than {MAX_DEPTH}, or could not be read"
+    if written_bytes > MAX_FOLDER_BYTES:
+        return f"its workers had written more than {_gib(MAX_FOLDER_BYTES)}"
+    return ""
 
 
 def _import_all(modules: tuple[str, ...]) -> None:
@@ -241,13 +270,28 @@ def _memory_bytes(name: str) -> int:
     return sys.maxsize
 
 
-def _bytes_below(folder: Path) -> int:
+def _bytes_below(folder: Path) -> int | None:
+    """What lies in a folder; None where that cannot be known."""
     found = 0
-    for root, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            with contextlib.suppress(OSError):
-                # an empty one takes room too
-                found += Path(root, name).lstat().st_blocks * BLOCK_BYTES + BLOCK_BYTES
+    waiting = [(folder, 0)]
+    while waiting:
+        current, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            return None
+        try:
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    # an empty one takes room too
+                    found += BLOCK_BYTES
+                    with contextlib.suppress(FileNotFoundError):
+                        found += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append((Path(entry.path), depth + 1))
+        except FileNotFoundError:
+            # removed meanwhile
+            continue
+        except OSError:
+            return None
     return found
 
 

@@ -33,7 +33,6 @@ from tritonexp.records import Clock, Gpu, Role, Size, Status, TimingProtocol
 MAX_SETS = 512
 # an eager call's set count: each is cold by the flush, several only so that addresses change
 EVENT_SETS = 4
-VERIFIED_ROUNDS = 2
 # of the values of a set, in the round that changes some
 MIXED_SHARE = 0.5
 # how much of its claimed time a worker may have used beyond it in the rounds, more than when its
@@ -194,7 +193,9 @@ def _take_rounds(setting: Setting, lanes: Sequence[Lane]) -> None:
     at its output, is found out by the one or the other.
     """
     rounds = setting.protocol.rounds
-    mixed, same = setting.generator.choice(rounds, VERIFIED_ROUNDS, replace=False)
+    # not the first: half-new values show something only to who has seen the old ones
+    mixed = setting.generator.integers(1, rounds)
+    same = setting.generator.choice(np.delete(np.arange(rounds), mixed))
     for number in range(rounds):
         order = [lanes[i] for i in setting.generator.permutation(len(lanes))]
         if number == mixed:

@@ -155,7 +155,7 @@ def make_autotuning_interpretable() -> None:
 
 
 def persisting_l2_bytes() -> int:
-    """How much of the L2 cache this process has set aside for itself; none unless it asked."""
+    """How much of the L2 cache is set aside for data that this process wants kept there."""
     try:
         from cuda.bindings import driver
     except ImportError:

@@ -49,6 +49,7 @@ class Worker:
         self._arena: torch.Tensor
         self._function: Callable[..., Any]
         self._gpu = False
+        self._persisting_bytes = 0
         self._results: tuple[Any, ...] = ()
         self._sets: list[list[Any]] = []
         self._set_results: list[tuple[Any, ...]] = []
@@ -59,6 +60,8 @@ class Worker:
         """Map the arena; what only the start needed is then closed for good."""
         self._arena = attach(handle, descriptors[0] if descriptors else None)
         self._gpu = self._arena.is_cuda
+        if self._gpu:
+            self._persisting_bytes = watching.persisting_l2_bytes()
         self._seal()
         return {}
 
@@ -263,7 +266,7 @@ class Worker:
         if self._gpu:
             _synchronize()
             torch.cuda.empty_cache()
-            persisting_bytes = watching.persisting_l2_bytes()
+            persisting_bytes = max(0, watching.persisting_l2_bytes() - self._persisting_bytes)
         return {"replaced": self._guard.replaced(), "persisting_l2_bytes": persisting_bytes}
 
     def _call(self, values: list[Any]) -> Any:
