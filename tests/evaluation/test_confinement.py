@@ -311,7 +311,7 @@ def test_worker_talks_to_what_it_started_and_ends_it(confined):
 # --- files ---
 
 
-def test_project_is_closed_but_for_the_package(confined):
+def test_project_is_closed_but_for_the_package(monkeypatch, confined):
     """No expert, house kernel, recording, evaluation or spec, no run, no history, no test."""
     paths = [
         path
@@ -329,19 +329,25 @@ def test_project_is_closed_but_for_the_package(confined):
     ]
     places = [ROOT, ROOT / "kernels", *paths]
     assert len(places) > 8
+    # as pytest adds folders of tests for some of its runs
+    monkeypatch.syspath_prepend(str(ROOT / "tests"))
+    monkeypatch.syspath_prepend(str(ROOT / "kernels" / "softmax"))
     for path in places:
         read(path)
-    found = confined(lambda: outcomes({str(path): lambda path=path: read(path) for path in places}))
+    walls = Confinement(PACKAGE, (EXPERT,))
+    attempts = {str(path): lambda path=path: read(path) for path in places}
+    found = confined(lambda: outcomes(attempts), walls)
     assert set(found.values()) == {"EACCES"}, found
     assert confined(lambda: outcomes({"package": lambda: read(PACKAGE / "errors.py")})) == {
         "package": DONE
     }
 
 
-def test_project_that_is_imported_from_is_closed(monkeypatch, tmp_path, confined):
-    """A project on Python's own path shows its package alone."""
+@pytest.mark.parametrize("part", [".", "kernels", "kernels/softmax", ".git"])
+def test_project_that_is_imported_from_is_closed(monkeypatch, tmp_path, confined, part):
+    """A project on Python's own path shows its package alone, whatever of it is there."""
     project = made_project(tmp_path / "project")
-    monkeypatch.syspath_prepend(str(project))
+    monkeypatch.syspath_prepend(str(project / part))
     assert read_in_project(confined, project) == {
         "tritonexp/__init__.py": DONE,
         **dict.fromkeys(INSIDE, "EACCES"),

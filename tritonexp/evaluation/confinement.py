@@ -300,17 +300,28 @@ def _roots(package: Path) -> list[Path]:
     found += [Path(path) for path in (*sysconfig.get_paths().values(), *site.getsitepackages())]
     for name in LIBRARY_PATHS:
         found += [Path(part) for part in os.environ.get(name, "").split(os.pathsep) if part]
-    # a folder that our package is imported from is the project, with all that must not be read
+    # the folder that our package is imported from is the project, with all that must not be read;
+    # what else of it is imported from, such as tests, is nothing that a worker needs
     project = package.resolve().parent
-    found += [Path(path) for path in sys.path if path and Path(path).resolve() != project]
+    environments = [Path(path).resolve() for path in (sys.prefix, sys.base_prefix)]
+    for path in map(Path, filter(None, sys.path)):
+        real = path.resolve()
+        is_installed = any(real.is_relative_to(folder) for folder in environments)
+        is_ours = real == project or (_is_project(project) and project in real.parents)
+        if is_installed or not is_ours:
+            found.append(path)
     return [path for path in dict.fromkeys(found) if path.exists()]
+
+
+def _is_project(folder: Path) -> bool:
+    """Whether a folder is a checkout of ours, rather than one of installed packages."""
+    return (folder / "kernels").is_dir()
 
 
 def _rest_of_project(package: Path, roots: Sequence[Path]) -> list[Path]:
     """All that lies beside our package in the project, but for an environment that is in use."""
     project = package.parent
-    if not (project / "kernels").is_dir():
-        # installed among other packages
+    if not _is_project(project):
         return []
     return [
         child
