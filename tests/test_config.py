@@ -160,3 +160,12 @@ def test_help_lists_every_choice():
     for group in {group for group, _ in CHOICES}:
         assert f"{group}: {', '.join(choices(group))}" in result.stdout
     assert "python run.py -m model=sonnet,opus" in result.stdout
+
+
+def test_the_study_is_replicated_against_the_tutorial_by_both_protocols():
+    """experiment=study_replication is the study's question, whatever the defaults become."""
+    made = choices_of(compose(["experiment=study_replication"]))
+    assert (made.operation, made.model, made.prompt) == ("softmax", "recorded", "baseline_only")
+    assert (made.sizes, made.expert) == ("study", "tutorial")
+    body = yaml.safe_load((CONF_DIR / "experiment" / "study_replication.yaml").read_text())
+    assert body["hydra"]["sweeper"]["params"] == {"timing": "device,host_clock"}

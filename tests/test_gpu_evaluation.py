@@ -24,6 +24,7 @@ DEVICE = TimingProtocol(
     name="device",
     clock=Clock.GRAPH,
     rounds=8,
+    max_rounds=8,
     window_us=2000.0,
     host_calls=5,
     cold_factor=4.0,

@@ -11,11 +11,13 @@ import builders as build
 import pytest
 import torch
 
-from tritonexp import cli, operations, redteam
+from tritonexp import cli, operations
 from tritonexp.config import compose
 from tritonexp.errors import ConfigError
 from tritonexp.evaluation import offline
 from tritonexp.records import Mode, Status
+from tritonexp.redteam import bench, document, fixtures
+from tritonexp.redteam.findings import Findings, Rate
 
 ROOT = Path(__file__).resolve().parent.parent
 CHEAT = '''\
@@ -73,9 +75,9 @@ def made_up(monkeypatch):
     """Have the red team open made-up referees."""
     monkeypatch.setattr(MadeUpReferee, "opened", 0)
     monkeypatch.setattr(MadeUpReferee, "judged", [])
-    monkeypatch.setattr(redteam, "_referee", lambda: MadeUpReferee)
-    monkeypatch.setattr(redteam, "mode_here", lambda: Mode.INTERPRETER)
-    monkeypatch.setattr(redteam, "environment_here", lambda **_: build.environment(gpu=False))
+    monkeypatch.setattr(bench, "_referee", lambda: MadeUpReferee)
+    monkeypatch.setattr(bench, "mode_here", lambda: Mode.INTERPRETER)
+    monkeypatch.setattr(bench, "environment_here", lambda **_: build.environment(gpu=False))
     return MadeUpReferee
 
 
@@ -89,19 +91,19 @@ def write(folder, name, text=CHEAT, found=None):
 
 def judged(folder, mode=Mode.INTERPRETER):
     """The verdicts of a made-up referee on a folder, by the fixture's name."""
-    verdicts = redteam.judge(redteam.read_folder(folder), mode)
+    verdicts = bench.judge(fixtures.read_folder(folder), mode)
     return {verdict.fixture.name: verdict for verdict in verdicts}
 
 
 def findings(*verdicts):
     """What a run of these verdicts found."""
-    return redteam.Findings(environment=build.environment(gpu=False), verdicts=verdicts)
+    return Findings(environment=build.environment(gpu=False), verdicts=verdicts)
 
 
 def test_header_is_read(tmp_path):
     """Family, operation, both lists of statuses and the first sentence come from the file."""
     path = write(tmp_path, "cheats/output/zeros")
-    fixture = redteam.read(path, tmp_path)
+    fixture = fixtures.read(path, tmp_path)
     assert (fixture.name, fixture.family, fixture.operation) == (
         "output/zeros",
         "output",
@@ -119,11 +121,11 @@ def test_header_is_read(tmp_path):
 def test_honest_kernel_that_needs_a_gpu(tmp_path):
     """Without a line for the interpreter a fixture is left out there."""
     path = write(tmp_path, "honest/odd", HONEST.replace("interpreter: CORRECT\n", ""))
-    fixture = redteam.read(path, tmp_path)
+    fixture = fixtures.read(path, tmp_path)
     assert not fixture.is_cheat
     assert fixture.named(Mode.INTERPRETER) == ()
     with pytest.raises(ConfigError, match="without a GPU"):
-        redteam.applying([fixture], Mode.INTERPRETER)
+        fixtures.applying([fixture], Mode.INTERPRETER)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_bad_header_is_one_error_that_names_the_file(name, text, told, tmp_path)
     write(tmp_path, "cheats/output/good")
     path = write(tmp_path, name, text)
     with pytest.raises(ConfigError, match=told) as error:
-        redteam.read_folder(tmp_path)
+        fixtures.read_folder(tmp_path)
     (line,) = str(error.value).splitlines()
     assert str(path) in line
 
@@ -164,7 +166,7 @@ def test_all_bad_headers_are_told_at_once(tmp_path):
     write(tmp_path, "cheats/output/one", "")
     write(tmp_path, "cheats/output/two", "")
     with pytest.raises(ConfigError) as error:
-        redteam.read_folder(tmp_path)
+        fixtures.read_folder(tmp_path)
     assert len(str(error.value).splitlines()) == 2
 
 
@@ -183,25 +185,25 @@ def test_only_chooses_by_a_glob(only, names, tmp_path):
     for name in ("cheats/attack/sleeps", "cheats/output/sleeps", "cheats/output/zeros"):
         write(tmp_path, name)
     write(tmp_path, "honest/odd", HONEST)
-    assert [item.name for item in redteam.read_folder(tmp_path, only)] == names
+    assert [item.name for item in fixtures.read_folder(tmp_path, only)] == names
 
 
 def test_nothing_chosen_names_the_families(tmp_path):
     """A glob without a match, like an empty folder, is an error that leads on."""
     with pytest.raises(ConfigError, match="families are: none"):
-        redteam.read_folder(tmp_path)
+        fixtures.read_folder(tmp_path)
     write(tmp_path, "cheats/output/zeros")
     with pytest.raises(ConfigError, match=r"'clock/\*' matches.*output"):
-        redteam.read_folder(tmp_path, "clock/*")
+        fixtures.read_folder(tmp_path, "clock/*")
 
 
 def test_absent_folder_is_explained(tmp_path, monkeypatch):
     """The default folder is absent where the package was installed without the tests."""
     with pytest.raises(ConfigError, match="give a folder that holds"):
-        redteam.read_folder(tmp_path / "none")
-    monkeypatch.setattr(redteam, "FOLDER", tmp_path / "none")
+        fixtures.read_folder(tmp_path / "none")
+    monkeypatch.setattr(fixtures, "FOLDER", tmp_path / "none")
     with pytest.raises(ConfigError, match="not installed with the package"):
-        redteam.read_folder(tmp_path / "none")
+        fixtures.read_folder(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_referee_that_cannot_be_opened_anew_is_a_finding_too(tmp_path, made_up, 
             raise OSError("no more processes")
         return MadeUpReferee(**arguments)
 
-    monkeypatch.setattr(redteam, "_referee", lambda: once)
+    monkeypatch.setattr(bench, "_referee", lambda: once)
     verdicts = judged(tmp_path)
     assert [item.status for item in verdicts.values()] == [None, None]
     assert "no more processes" in verdicts["output/b"].explanation
@@ -276,10 +278,10 @@ def test_one_referee_serves_all_fixtures_of_an_operation(tmp_path, made_up):
 
 def test_referee_is_opened_for_speed(tmp_path, made_up):
     """Two sizes of the study's ladder, mapped by the spec, and nobody but the baseline beside."""
-    with redteam.Bench(operations.load("matmul"), Mode.INTERPRETER, sandbox=False) as bench:
-        arguments = bench._referee.arguments
+    with bench.Bench(operations.load("matmul"), Mode.INTERPRETER, sandbox=False) as opened:
+        arguments = opened._referee.arguments
     ladder = compose(["sizes=study"]).sizes.ladder
-    assert [list(extents) for extents in redteam.LADDER] == [list(one) for one in ladder[:2]]
+    assert [list(extents) for extents in bench.LADDER] == [list(one) for one in ladder[:2]]
     assert [size.label for size in arguments["sizes"]] == ["1024x1024x1024", "2048x2048x2048"]
     assert arguments["expert"] == "none"
     assert arguments["contenders"] == ()
@@ -316,10 +318,11 @@ def test_rates_count_what_must_not_happen(tmp_path, made_up):
 
 
 def test_rate_of_nothing_is_not_invented():
-    """Without fixtures of a kind there is neither a share nor an interval."""
-    rate = redteam.Rate(what="cheats caught", count=0, of=0)
+    """Without fixtures of a kind there is neither a share nor an interval, and no figure."""
+    rate = Rate(what="cheats caught", count=0, of=0)
     assert (rate.share, rate.interval) == (None, None)
-    assert rate.row == ("cheats caught", "0 of 0", "-", "-")
+    text = document.as_markdown(findings(), fixtures.ROOT)
+    assert "| cheats caught | 0 of 0 | - | - |" in text
 
 
 @pytest.mark.parametrize(
@@ -409,8 +412,7 @@ def test_bad_argument_ends_before_anything_is_judged(arguments, told, made_up, c
 
 def test_every_fixture_has_a_header_and_every_family_its_cheats():
     """All files under tests/redteam can be read, and both kinds are there."""
-    fixtures = redteam.read_folder(redteam.FOLDER)
-    families = {fixture.family for fixture in fixtures}
+    families = {fixture.family for fixture in fixtures.read_folder(fixtures.FOLDER)}
     assert families >= {"attack", "clock", "output", "precision", "replay", "work", "honest"}
 
 
@@ -418,7 +420,7 @@ def interpreted():
     """The files that have a line for the interpreter; a bad header fails a test, not the search."""
     return [
         path
-        for path in sorted(redteam.FOLDER.rglob("*.py"))
+        for path in sorted(fixtures.FOLDER.rglob("*.py"))
         if "\ninterpreter:" in path.read_text(encoding="utf-8")
     ]
 
@@ -432,18 +434,18 @@ def bench_for():
         # compiling takes seconds and has tests of its own: here the kernels are only run
         patch.setattr(offline, "compile_for", lambda *_, **__: ((), None))
 
-        def bench(fixture):
+        def bench_of(fixture):
             # a sleeper takes as long as it may; others are slow only where the machine is
             timeout_s = 3 if Status.TIMEOUT in fixture.interpreter_statuses else 20
             key = fixture.operation, timeout_s
             if key not in benches:
-                opened = redteam.Bench(
+                opened = bench.Bench(
                     operations.load(fixture.operation), Mode.INTERPRETER, timeout_s=timeout_s
                 )
                 benches[key] = stack.enter_context(opened)
             return benches[key]
 
-        yield bench
+        yield bench_of
     print(f"all fixtures in the interpreter: {time.perf_counter() - begin:.0f} s")  # noqa: T201 - with -s
 
 
@@ -451,7 +453,7 @@ def bench_for():
 @pytest.mark.parametrize("path", interpreted(), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_fixture_gets_its_verdict_in_the_interpreter(path, bench_for):
     """The referee finds what the header names, and after an attack still judges rightly."""
-    fixture = redteam.read(path, redteam.FOLDER)
+    fixture = fixtures.read(path, fixtures.FOLDER)
     verdict = bench_for(fixture).judge(fixture)
     assert verdict.problem == "", f"{verdict}\n{verdict.log}"
 
@@ -462,7 +464,7 @@ def test_fixture_gets_its_verdict_in_the_interpreter(path, bench_for):
 def test_all_fixtures_get_their_verdicts_on_a_gpu():
     """Every cheat is caught by a status that its header names, and every honest kernel CORRECT."""
     wrong = []
-    for verdict in redteam.judge(redteam.read_folder(redteam.FOLDER), Mode.GPU):
+    for verdict in bench.judge(fixtures.read_folder(fixtures.FOLDER), Mode.GPU):
         print(verdict, flush=True)  # noqa: T201 - with -s, as the command shows it
         if verdict.problem:
             wrong.append(str(verdict))

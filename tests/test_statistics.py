@@ -10,6 +10,7 @@ from tritonexp.records import Clock, Interval, Outcome, Size, Timing
 from tritonexp.statistics import (
     compare,
     geometric_mean,
+    is_settled,
     median_interval,
     pass_at_k,
     proportion_interval,
@@ -53,6 +54,37 @@ def verdict(subject, reference, seed=0):
     return compare(
         "a", "b", [timing(subject)], [timing(reference)], SIZES[:1], Clock.GRAPH, MARGIN, seed
     )[0]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "noise", "rounds", "settled"),
+    [
+        (1.0, 0.002, 20, True),  # wholly within the margin
+        (1.03, 0.002, 20, True),
+        (0.97, 0.002, 20, True),
+        (1.01, 0.002, 20, False),  # on the margin
+        (1.0, 0.05, 20, False),  # anywhere
+        (1.03, 0.0, 3, False),  # too few for any interval
+    ],
+)
+def test_settled_is_what_more_rounds_would_not_change(ratio, noise, rounds, settled):
+    """An interval across the margin's edge is open, and so are few rounds however alike."""
+    rng = np.random.default_rng(5)
+    subject = 50.0 * np.exp(noise * rng.standard_normal(rounds))
+    assert is_settled(list(subject), list(50.0 * ratio * np.ones(rounds)), MARGIN) is settled
+
+
+def test_stopping_when_settled_does_not_make_false_verdicts():
+    """A/A with looks after 24, 36, ... 96 rounds: at least 398 of 400 tie where each look stops."""
+    rng = np.random.default_rng(7)
+    ties = 0
+    for seed in range(400):
+        subject, reference = noisy_sides(rng, rounds=96)
+        wanted = 24
+        while wanted < 96 and not is_settled(subject[:wanted], reference[:wanted], MARGIN):
+            wanted += 12
+        ties += verdict(subject[:wanted], reference[:wanted], seed).outcome is Outcome.TIE
+    assert ties >= 398
 
 
 def test_kernel_against_itself_ties():

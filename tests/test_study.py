@@ -18,7 +18,16 @@ from tritonexp.errors import (
     RecordingError,
     TrackingError,
 )
-from tritonexp.records import Mode, Role, Status, StudyRecord, from_json, sha256_of, to_json
+from tritonexp.records import (
+    Mode,
+    Profile,
+    Role,
+    Status,
+    StudyRecord,
+    from_json,
+    sha256_of,
+    to_json,
+)
 from tritonexp.tracking import Store
 
 KERNEL = "def softmax(x):\n    return x\n"
@@ -128,6 +137,22 @@ def test_the_referee_is_told_what_was_configured(configured):
     assert (given["seed"], given["expert"], given["contenders"]) == (7, "none", ("torch",))
     assert given["protocol"].rounds >= 20
     assert given["operation"].name == "softmax"
+    assert given["profile"] is None
+
+
+def test_a_profiler_that_measures_nothing_is_told_of_and_kept(configured):
+    """The run goes on; one sentence says why, and the record holds the reason."""
+
+    class Unprofiled(StandInReferee):
+        def evaluate(self, candidate):
+            profile = Profile(tool=self.arguments["profile"], reason="ncu is not on the PATH")
+            return dataclasses.replace(super().evaluate(candidate), profile=profile)
+
+    notes = []
+    finished = run(configured("profile=ncu"), open_referee=Unprofiled, note=notes.append)
+    assert "profile=ncu was asked for and measured nothing: ncu is not on the PATH." in notes
+    assert finished.record.evaluation.profile.reason == "ncu is not on the PATH"
+    assert finished.record.config["profile"] == {"name": "ncu"}
 
 
 def test_a_missing_key_ends_before_anything_else(configured, tmp_path, monkeypatch):

@@ -21,14 +21,16 @@ MAY_IMPORT = {
     "errors": set(),
     "statistics": CONTRACT,
     "protocols": CONTRACT,
-    "operations": CONTRACT,
+    "operations": CONTRACT | {"tutorials"},
+    "tutorials": CONTRACT | {"user_cache"},
+    "user_cache": {"errors"},
     "config": CONTRACT,
     "report": CONTRACT | {"statistics"},
     "tracking": CONTRACT,
     "prompting": CONTRACT,
     "generation": CONTRACT | {"protocols"},
     "strategies": CONTRACT | {"protocols", "generation.extraction"},
-    "evaluation": CONTRACT | {"operations", "statistics"},
+    "evaluation": CONTRACT | {"operations", "statistics", "user_cache"},
     "jobs": CONTRACT | {"report"},
     "terminal": {"records", "report", "study"},
     "redteam": CONTRACT | {"operations", "statistics", "evaluation", "report.words"},
@@ -167,6 +169,7 @@ def test_every_room_has_a_rule():
         "import tritonexp.config; tritonexp.config.compose(['model=opus'])",
         "import tritonexp.tracking, tritonexp.jobs, tritonexp.cli",
         "import tritonexp.generation, tritonexp.prompting, tritonexp.strategies",
+        "import tritonexp.redteam.bench, tritonexp.redteam.document",
         """
 import sys, runpy
 sys.argv = ["run.py", "--help"]

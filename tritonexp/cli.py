@@ -22,7 +22,7 @@ from tritonexp.records import MachineFacts, Prompt, from_json, to_json
 
 if TYPE_CHECKING:
     from tritonexp.config import TrackingConfig
-    from tritonexp.records import Implementation
+    from tritonexp.records import Gpu, Implementation
 
 UNKNOWN_MODEL = "Claude (exact version not recorded)"
 
@@ -89,7 +89,13 @@ def operations(_: argparse.Namespace) -> int:
             operation.spec.pattern,
             operation.brief.signature.partition(" ->")[0],
             ", ".join(operation.spec.dtypes),
-            ", ".join(_versioned(expert) for expert in operation.experts) or "-",
+            ", ".join(
+                (
+                    *map(_versioned, operation.experts),
+                    *(f"{one.name} ({one.file}, {one.licence})" for one in operation.tutorials),
+                )
+            )
+            or "-",
             ", ".join(contender.name for contender in operation.contenders) or "-",
             ", ".join(f"{one} {prompts.count(one)}" for one in dict.fromkeys(prompts)) or "-",
         )
@@ -129,7 +135,8 @@ def record(options: argparse.Namespace) -> int:
 
 def redteam(options: argparse.Namespace) -> int:
     """Have the referee judge cheats and odd but honest kernels; 1 where it is wrong about one."""
-    from tritonexp import redteam as team
+    from tritonexp.redteam import bench, document, fixtures
+    from tritonexp.redteam.findings import Findings, Verdict
     from tritonexp.terminal import show
 
     for path in (options.json, options.markdown):
@@ -137,30 +144,70 @@ def redteam(options: argparse.Namespace) -> int:
             raise ConfigError(f"{path} cannot be written: its folder is absent; make that first.")
     begin = time.monotonic()
     sandbox = options.sandbox == "on"
-    mode = team.mode_here()
-    fixtures = team.read_folder(options.folder or team.FOLDER, options.only)
-    chosen = team.applying(fixtures, mode)
-    if len(chosen) < len(fixtures):
+    mode = bench.mode_here()
+    found = fixtures.read_folder(options.folder or fixtures.FOLDER, options.only)
+    chosen = fixtures.applying(found, mode)
+    if len(chosen) < len(found):
         print(
-            f"{len(fixtures) - len(chosen)} of {len(fixtures)} fixtures need a GPU and are left"
-            " out",
+            f"{len(found) - len(chosen)} of {len(found)} fixtures need a GPU and are left out",
             file=sys.stderr,
         )
-    verdicts: list[team.Verdict] = []
-    where = team.environment_here(sandbox=sandbox)
-    for verdict in team.judge(chosen, mode, sandbox=sandbox):
+    verdicts: list[Verdict] = []
+    where = bench.environment_here(sandbox=sandbox)
+    for verdict in bench.judge(chosen, mode, sandbox=sandbox):
         verdicts.append(verdict)
         passed = timedelta(seconds=int(time.monotonic() - begin))
         # at once, and each time the whole file: a run that is killed keeps what it had
         print(f"{passed} {len(verdicts)}/{len(chosen)} {verdict}", file=sys.stderr, flush=True)
-        findings = team.Findings(environment=where, verdicts=tuple(verdicts))
+        findings = Findings(environment=where, verdicts=tuple(verdicts))
         if options.json is not None:
-            options.json.write_text(team.as_json(findings), encoding="utf-8")
+            options.json.write_text(document.as_json(findings), encoding="utf-8")
     if options.markdown is not None:
-        text = team.document(findings, options.markdown.parent)
+        text = document.as_markdown(findings, options.markdown.parent)
         options.markdown.write_text(text, encoding="utf-8")
-    show(*team.tables(findings))
+    show(*document.tables(findings))
     return int(bool(findings.problems))
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Time a kernel against itself, and tell how often this machine is wrong about it."""
+    from rich.table import Table
+
+    from tritonexp import operations as rooms
+    from tritonexp import study
+    from tritonexp.config import compose
+    from tritonexp.evaluation import calibration
+    from tritonexp.statistics import proportion_interval
+    from tritonexp.terminal import show
+
+    chosen = (f"{key}={getattr(options, key)}" for key in ("operation", "sizes", "timing"))
+    config = compose([*chosen, f"sandbox={options.sandbox}"])
+    operation = rooms.load(options.operation)
+    arguments = study.referee_arguments(config, operation)
+    found = calibration.calibrate(
+        operation,
+        arguments["sizes"],
+        arguments["protocol"],
+        pairs=options.pairs,
+        seed=config.seed,
+        sandbox=config.sandbox,
+        progress=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    table = Table("size", "pairs", "false verdicts", "95 % interval", "ratios", "A/A intervals")
+    for item in found.sizes:
+        span = proportion_interval(item.false_verdicts, item.pairs)
+        table.add_row(
+            item.size.label,
+            str(item.pairs),
+            str(item.false_verdicts),
+            f"{span.low:.2%} to {span.high:.2%}",
+            f"{item.ratios.low:.4f} to {item.ratios.high:.4f}",
+            f"within {item.usual_reach:.2%}, at most {item.largest_reach:.2%}",
+        )
+    show(table)
+    if options.json is not None:
+        options.json.write_text(to_json(found), encoding="utf-8")
+    return 0
 
 
 def facts(_: argparse.Namespace) -> int:
@@ -254,6 +301,7 @@ def doctor(options: argparse.Namespace) -> int:
     except TritonExpError as error:
         store, usable = f"not usable: {error}", False
     gpu = found.gpu
+    clock_state, lease_state, leasable = _gpu_states(gpu)
     table = Table(show_header=False)
     for name, text in (
         ("python", found.python),
@@ -267,6 +315,8 @@ def doctor(options: argparse.Namespace) -> int:
             if gpu is None
             else f"{gpu.name}, compute {gpu.compute_capability}, driver {gpu.driver}",
         ),
+        ("GPU clocks", clock_state),
+        ("GPU lease", lease_state),
         ("sandbox", found.sandbox),
         ("MLflow store", store),
         ("ANTHROPIC_API_KEY", "set" if os.environ.get("ANTHROPIC_API_KEY") else "not set"),
@@ -274,7 +324,20 @@ def doctor(options: argparse.Namespace) -> int:
     ):
         table.add_row(name, text)
     show(table)
-    return 0 if usable else 1
+    return 0 if usable and leasable else 1
+
+
+def _gpu_states(gpu: Gpu | None) -> tuple[str, str, bool]:
+    """Whether its clocks can be read, whether it can be leased, and whether a study can go on."""
+    if gpu is None:
+        return "-", "-", True
+    from tritonexp.evaluation import clocks, lease
+
+    clock_state = clocks.describe(gpu.uuid)
+    try:
+        return clock_state, lease.describe(gpu.uuid), True
+    except TritonExpError as error:
+        return clock_state, f"not usable: {error}", False
 
 
 def _waiting(folder: Path) -> tuple[Path, ...]:
@@ -343,6 +406,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     judged.add_argument("--json", metavar="FILE", type=Path, help="write every verdict there")
     judged.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
+
+    itself = command(calibrate)
+    itself.add_argument("--operation", default="softmax", help="default: softmax")
+    itself.add_argument("--sizes", default="study", help="a file of conf/sizes/; default: study")
+    itself.add_argument("--timing", default="device", help="a file of conf/timing/")
+    itself.add_argument("--pairs", type=int, default=60, help="at least, at each size")
+    itself.add_argument("--sandbox", choices=("on", "off"), default="on")
+    itself.add_argument("--json", metavar="FILE", type=Path, help="write what was found there")
 
     command(facts)
     _add_store(command(doctor))

@@ -84,6 +84,7 @@ class TimingConfig:
     name: str = MISSING
     clock: Clock = MISSING
     rounds: int = MISSING
+    max_rounds: int = MISSING
     window_us: float = MISSING
     host_calls: int = MISSING
     cold_factor: float = MISSING
@@ -97,6 +98,19 @@ class ExpertConfig:
     """The human-written kernel to compare with."""
 
     name: str = MISSING
+    path: Optional[str] = None  # noqa: UP045
+
+
+@dataclass
+class ProfileConfig:
+    """The hardware profiler that looks at what was timed; none for none."""
+
+    name: str = MISSING
+
+    @property
+    def tool(self) -> str | None:
+        """The profiler, where there is one."""
+        return None if self.name == "none" else self.name
 
 
 @dataclass
@@ -119,6 +133,7 @@ class StudyConfig:
     sizes: SizesConfig = field(default_factory=SizesConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = MISSING
     contenders: list[str] = MISSING

@@ -4,6 +4,7 @@ TritonExpError
 ├── ConfigError           a choice or a value that cannot be run
 │   └── DoesNotFitError   a size whose tensors do not fit the GPU's free memory
 ├── OperationError        a folder under kernels/ that does not keep the contract
+├── ExpertError           a human expert's kernel that cannot be had
 ├── PromptError           a prompt that cannot be rendered from what is known
 │   └── PromptLeakError   a rendered prompt that holds a line of an expert or house kernel
 ├── GenerationError       no completion can be had
@@ -11,6 +12,7 @@ TritonExpError
 │   └── RecordingError    a recorded response that is absent or does not belong to the prompt
 ├── EvaluationError       the judge itself cannot work
 │   ├── SandboxError      the sandbox cannot be set up
+│   ├── LeaseError        the GPU cannot be had alone
 │   └── ReferenceFailedError   the baseline, which everything is measured against, did not pass
 └── TrackingError         the MLflow store cannot be used
 
@@ -33,6 +35,10 @@ class DoesNotFitError(ConfigError):
 
 class OperationError(TritonExpError):
     """A folder under kernels/ that does not keep the contract."""
+
+
+class ExpertError(TritonExpError):
+    """A human expert's kernel that cannot be had."""
 
 
 class PromptError(TritonExpError):
@@ -61,6 +67,10 @@ class EvaluationError(TritonExpError):
 
 class SandboxError(EvaluationError):
     """The sandbox cannot be set up."""
+
+
+class LeaseError(EvaluationError):
+    """The GPU cannot be had alone: another process holds it, or nobody can lease it."""
 
 
 class ReferenceFailedError(EvaluationError):

@@ -3,7 +3,7 @@
     kernels/<operation>/
       baseline.py     the naive PyTorch function; the only file whose text a prompt may hold
       spec.py         SPEC: what it means to be right and fast
-      experts.py      EXPERTS: adapters to human-written kernels (may be an empty tuple)
+      experts.py      EXPERTS: adapters to human-written kernels, and tutorials (may be empty)
       contenders.py   CONTENDERS: what else is worth a column, such as torch's library call
       house.py        our own Triton kernel, under the same name and signature as the baseline
       recorded/       real model responses, one folder per prompt
@@ -15,6 +15,7 @@ Does not cover operations whose result is not one tensor or a tuple of tensors.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.metadata
 import importlib.util
 import inspect
@@ -34,6 +35,7 @@ from tritonexp.records import (
     Role,
     Size,
 )
+from tritonexp.tutorials import Tutorial, implementation_of, private_paths
 
 # a pair of a size ladder: rows and columns
 LADDER_EXTENTS = 2
@@ -162,11 +164,15 @@ class Operation:
     folder: Path
     spec: Spec
     baseline: Implementation
-    experts: tuple[Implementation, ...]  # the default expert first
+    experts: tuple[Implementation, ...]  # those of packages, the default first, and a tutorial's
     contenders: tuple[Implementation, ...]  # torch's library call, our house kernel
     function: Callable[..., Any]  # the baseline, for the referee's float64 reference
     # text that no prompt may hold a line of: adapters, house kernel, and the experts' own modules
     guarded_sources: Mapping[str, str] = field(default_factory=dict)
+    # experts that are read or downloaded when they are chosen: see with_expert
+    tutorials: tuple[Tutorial, ...] = ()
+    # files and folders that no candidate may read, beside the experts' packages
+    private_paths: tuple[str, ...] = ()
 
     @property
     def entry_point(self) -> str:
@@ -227,6 +233,8 @@ def load(name: str, kernels_dir: Path = KERNELS_DIR) -> Operation:
         )
     experts, expert_modules = _adapters(folder / "experts.py", "EXPERTS", Role.EXPERT)
     contenders, _ = _adapters(folder / "contenders.py", "CONTENDERS", Role.CONTENDER)
+    listed = _attribute(_load_module(folder / "experts.py"), "EXPERTS", tuple)
+    tutorials = tuple(item for item in listed if isinstance(item, Tutorial))
     house_source = (folder / "house.py").read_text()
     house = Implementation(
         name="house",
@@ -266,6 +274,34 @@ def load(name: str, kernels_dir: Path = KERNELS_DIR) -> Operation:
             "experts.py": (folder / "experts.py").read_text(),
             **expert_modules,
         },
+        tutorials=tutorials,
+        private_paths=private_paths(tutorial.file for tutorial in tutorials),
+    )
+
+
+def with_expert(operation: Operation, name: str, path: str | None = None) -> Operation:
+    """The operation with the expert of a name among its experts, if that is a tutorial's.
+
+    Other experts are there already, and an unknown one is left to who looks for it. Raises
+    ConfigError for a path that is of no use, and ExpertError where the tutorial cannot be had.
+    """
+    tutorial = next((item for item in operation.tutorials if item.name == name), None)
+    if tutorial is None:
+        if path:
+            raise ConfigError(
+                f"expert.path={path} is of no use with expert={name} and operation"
+                f" {operation.name}: only a tutorial's kernel is read from a file. Leave it out, or"
+                " choose expert=tutorial where the operation has one."
+            )
+        return operation
+    if any(item.name == name for item in operation.experts):
+        return operation
+    found, file = implementation_of(tutorial, operation.brief.signature, path)
+    return dataclasses.replace(
+        operation,
+        experts=(*operation.experts, found),
+        guarded_sources={**operation.guarded_sources, tutorial.file: found.source},
+        private_paths=(*operation.private_paths, str(file)),
     )
 
 
@@ -293,6 +329,8 @@ def _adapters(
     source = path.read_text()
     found, modules = [], {}
     for adapter in _attribute(_load_module(path), listing, tuple):
+        if isinstance(adapter, Tutorial):
+            continue
         try:
             version = importlib.metadata.version(adapter.package)
         except importlib.metadata.PackageNotFoundError:

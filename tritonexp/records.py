@@ -131,11 +131,12 @@ class Case:
 class Provenance:
     """Where an implementation comes from."""
 
-    origin: str  # generated, recorded, file, package, library, house, baseline
+    origin: str  # generated, recorded, file, package, tutorial, library, house, baseline
     name: str  # model id, package name or file name
     version: str | None
     licence: str | None
-    location: str | None  # module and function, or a path inside the project
+    location: str | None  # module and function, a path, or an address
+    sha256: str | None = None  # of the file that it was taken from, where that is not the source
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -273,11 +274,14 @@ class CompiledKernel:
     dtype: str | None  # of the call that compiled it; None where one serves several
     size: Size | None  # the same
     grid: tuple[int, ...] | None
+    launches: int | None  # in one call; None where no call was counted
     num_warps: int
     num_stages: int | None
     registers: int | None  # per thread
     shared_bytes: int | None  # per block
     spill_bytes: int | None  # stack frame and local memory per thread
+    blocks_per_sm: int | None  # that a multiprocessor holds at a time
+    occupancy: float | None  # their warps over the most that a multiprocessor holds, 0 to 1
     fits: bool | None  # whether a launch would fit the target
     reason: str  # why it does not fit or did not compile, "" otherwise
 
@@ -300,6 +304,86 @@ class Timing:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ClockSample:
+    """What NVML said of the GPU right after a round; None is what it did not say."""
+
+    sm_mhz: int | None
+    memory_mhz: int | None
+    temperature_c: int | None
+    power_w: float | None  # at that moment, not an average
+    reasons: tuple[str, ...] | None  # that held the clocks back in the round, as in sw_power_cap
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClockLog:
+    """The GPU's clocks in the rounds of one size, and what was done about unsteady ones."""
+
+    size: Size
+    samples: tuple[ClockSample | None, ...]  # one for each round that counts; None: NVML is closed
+    measured_again: int  # how often a round was replaced by another
+    unsteady: tuple[int, ...]  # the rounds, from 0, that count although they are unsteady
+    rule: str  # by which rounds were measured again
+    reason: str  # why something was not read, "" otherwise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArgumentReads:
+    """The bytes that one call's kernels ask for in a tensor argument, each time counted."""
+
+    name: str
+    read_bytes: int
+    size_bytes: int  # of the whole tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """The bytes that one call asks of memory, counted in Triton's interpreter at a small size.
+
+    What a kernel asks for counts each time, whatever a cache would serve, and what it masks does
+    not. torch's operations count apart from the kernels: each is taken to read its arguments and to
+    write its results once. The worker's own account; None where it could not be counted.
+    """
+
+    size: Size
+    dtype: str
+    launches: int | None  # of Triton kernels, anybody's
+    read_bytes: int | None  # by loads, and by atomics, which read and write
+    arguments: tuple[ArgumentReads, ...]  # what of read_bytes lies in which; the rest in none
+    written_bytes: int | None
+    torch_read_bytes: int | None
+    torch_written_bytes: int | None
+    least_read_bytes: int  # every argument once
+    least_written_bytes: int  # every result once
+    flops: float | None  # of the call, where arithmetic rather than memory may bound it
+    reason: str  # why it could not be counted, "" otherwise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DramTraffic:
+    """What one call moved between GPU and memory, measured by Nsight Compute at a timed size.
+
+    Each kernel begins with an empty cache, and what it leaves there to be written later does not
+    count.
+    """
+
+    size: Size
+    dtype: str
+    kernels: int | None  # that were measured, whoever's they are
+    read_bytes: int | None
+    written_bytes: int | None
+    kernel_us: float | None  # of the kernels together, by the profiler's clock
+    reason: str  # why it was not measured, "" otherwise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The hardware profiler that was asked for, and what came of it."""
+
+    tool: str  # ncu
+    reason: str  # why it measured nothing, "" where it did
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
     """One implementation, verified and, where it passed on a GPU, timed."""
 
@@ -312,6 +396,14 @@ class Trial:
     compiled: tuple[CompiledKernel, ...]
     timings: tuple[Timing, ...]
     first_call_s: float | None  # compilation and autotuning included
+    # parts of first_call_s, by the worker's own account: what Triton's compiler took, without what
+    # it found in its cache; and what autotuners took beside compiling. None where nobody counted,
+    # as in the interpreter, which compiles nothing, and for torch.compile, which has processes of
+    # its own for it
+    compile_s: float | None
+    autotune_s: float | None
+    traffic: Traffic | None  # None where nothing was counted, as of what was found to be wrong
+    dram: tuple[DramTraffic, ...]  # one for each timed size, where a profiler was asked for
 
     def __post_init__(self) -> None:
         """Refuse figures that the status does not allow."""
@@ -327,6 +419,10 @@ class Trial:
     def timing_at(self, size: Size) -> Timing | None:
         """The timing at one size."""
         return next((timing for timing in self.timings if timing.size == size), None)
+
+    def dram_at(self, size: Size) -> DramTraffic | None:
+        """What was measured of memory at one size."""
+        return next((item for item in self.dram if item.size == size), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -389,12 +485,38 @@ class TimingProtocol:
     name: str  # device or host_clock
     clock: Clock
     rounds: int  # at least
+    max_rounds: int  # at most, where a verdict is open
     window_us: float  # how long one implementation runs in one round
     host_calls: int  # eager calls for the host time
     cold_factor: float  # rotating buffers together, in multiples of the L2
     margin: float  # relative: within it a ratio is a tie
     max_clock_disagreement: float  # relative, between the worker's clock and the referee's
     max_fraction_of_ceiling: float  # above it a time is implausible
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelfComparison:
+    """Copies of one kernel, compared with each other at one size."""
+
+    size: Size
+    pairs: int
+    false_verdicts: int  # pairs that were not called a tie
+    ratios: Interval  # the central 95 % of the pairs' ratios
+    usual_reach: float  # how far from 1 the pairs' 95 % intervals reach, in 95 % of the pairs
+    largest_reach: float  # the same in all of them
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How one kernel compared with itself on a machine, by a protocol."""
+
+    date: str  # ISO, UTC
+    gpu_name: str
+    operation: str
+    source_sha256: str  # of the kernel
+    dtype: str
+    protocol: TimingProtocol
+    sizes: tuple[SelfComparison, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -411,6 +533,9 @@ class Evaluation:
     candidate: Trial
     references: tuple[Trial, ...]  # baseline first, then experts, then contenders
     comparisons: tuple[Comparison, ...]
+    clock_logs: tuple[ClockLog, ...]  # one for each timed size
+    calibration: Calibration | None  # the machine's, by the same protocol; None where there is none
+    profile: Profile | None  # None where none was asked for
     duration_s: float
 
     @property

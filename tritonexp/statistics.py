@@ -18,6 +18,8 @@ from tritonexp.errors import EvaluationError
 from tritonexp.records import Clock, Comparison, Interval, Outcome, Size, Timing
 
 CONFIDENCE = 0.95
+# of a look at rounds that may be the last: each look is one more chance to err
+LOOK_CONFIDENCE = 0.99
 RESAMPLES = 2_000
 LEAST_ROUNDS = 2  # one value says nothing of its spread
 
@@ -26,6 +28,15 @@ def median_interval(values: Sequence[float], seed: int) -> Interval:
     """The 95 % bootstrap interval of the median; raises EvaluationError below two values."""
     _, (interval,) = _medians_and_intervals([values], seed)
     return interval
+
+
+def paired(
+    subject_us: Sequence[float], reference_us: Sequence[float], margin: float, seed: int
+) -> tuple[float, Interval, Outcome]:
+    """The speed-up of a subject in paired rounds, its interval, and what it is called."""
+    ratios = _ratios(subject_us, reference_us)
+    (speedup,), (interval,) = _medians_and_intervals([ratios], seed)
+    return speedup, interval, _outcome(interval, margin)
 
 
 def compare(
@@ -93,6 +104,25 @@ def compare(
     return [*per_size, comparison(None, None, reason)]
 
 
+def is_settled(subject_us: Sequence[float], reference_us: Sequence[float], margin: float) -> bool:
+    """Whether paired rounds leave no doubt which side of the margin their ratio's median is on.
+
+    That is, whether its 99 % interval by order statistics lies wholly beyond the margin, or within.
+    """
+    from scipy.stats import quantile_test
+
+    ratios = _ratios(subject_us, reference_us)
+    if len(ratios) < LEAST_ROUNDS:
+        return False
+    found = quantile_test(ratios, p=0.5).confidence_interval(confidence_level=LOOK_CONFIDENCE)
+    # nan where there are too few for a bound
+    if math.isnan(found.low) or math.isnan(found.high):
+        return False
+    interval = Interval(low=float(found.low), high=float(found.high))
+    is_within = interval.low >= 1 / (1 + margin) and interval.high <= 1 + margin
+    return is_within or _outcome(interval, margin) is not Outcome.TIE
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     """The geometric mean of positive figures; raises ValueError for none, or one that is not."""
     if not values or not all(0 < value < math.inf for value in values):
@@ -141,7 +171,11 @@ def _paired_ratios(subject: Timing, reference: Timing) -> list[float]:
             f"at {subject.size.label} a round took a time that is not positive and finite;"
             " a round without a time must be measured again."
         )
-    return [above / below for above, below in zip(numerators, denominators, strict=True)]
+    return _ratios(denominators, numerators)
+
+
+def _ratios(subject_us: Sequence[float], reference_us: Sequence[float]) -> list[float]:
+    return [above / below for above, below in zip(reference_us, subject_us, strict=True)]
 
 
 def _medians_and_intervals(

@@ -20,6 +20,7 @@ from tritonexp import jobs, operations
 from tritonexp.errors import TrackingError
 from tritonexp.records import (
     SCHEMA,
+    Attempt,
     Choices,
     Evaluation,
     Implementation,
@@ -97,6 +98,7 @@ def run_study(
     store = open_store(config.tracking)
     progress(f"loading {config.operation.name}")
     operation = operations.load(config.operation.name)
+    operation = operations.with_expert(operation, config.expert.name, config.expert.path)
     recorded = jobs.recorded_evaluations(operation.folder / "evaluations")
     progress("opening the referee")
     arguments = referee_arguments(config, operation)
@@ -124,6 +126,8 @@ def run_study(
             n=config.strategy.n,
         )
         mode = referee.mode
+    for reason in _why_not_profiled(attempts):
+        note(f"profile={config.profile.name} was asked for and measured nothing: {reason}.")
     source = attempts[chosen].source
     record = StudyRecord(
         schema=SCHEMA,
@@ -212,6 +216,7 @@ def referee_arguments(config: StudyConfig, operation: operations.Operation) -> d
         "contenders": tuple(config.contenders),
         "seed": config.seed,
         "sandbox": config.sandbox,
+        "profile": config.profile.tool,
     }
 
 
@@ -233,6 +238,12 @@ def _referee() -> OpenReferee:
     from tritonexp.evaluation import Referee
 
     return Referee
+
+
+def _why_not_profiled(attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """Why the profiler that was asked for measured nothing, each reason once."""
+    profiles = [item.evaluation.profile for item in attempts if item.evaluation is not None]
+    return tuple(dict.fromkeys(item.reason for item in profiles if item and item.reason))
 
 
 def _logged(record: StudyRecord, folder: Path, store: Store, home: Path) -> Finished:

@@ -403,6 +403,19 @@ def test_hidden_package_is_closed_and_those_beside_it_are_not(confined, free):
     assert confined(lambda: outcomes({"beside": lambda: read(beside)})) == {"beside": DONE}
 
 
+def test_hidden_file_is_closed_and_those_beside_it_are_not(library, confined):
+    """A path that is hidden, such as a tutorial's, is closed even where Python imports from."""
+    hidden, beside = library / "tutorial.py", library / "module.py"
+    hidden.write_text("WORD = 'of an expert'\n")
+    attempts = {path.name: lambda path=path: read(path) for path in (hidden, beside)}
+    walls = Confinement(PACKAGE, (str(hidden),))
+    assert confined(lambda: outcomes(attempts), walls=walls) == {
+        hidden.name: "EACCES",
+        beside.name: DONE,
+    }
+    assert confined(lambda: outcomes(attempts), walls=Confinement(PACKAGE, ()))[hidden.name] == DONE
+
+
 def test_hidden_module_does_not_hide_its_neighbours(monkeypatch, tmp_path, confined):
     """In one folder, one package, one module and one nested package are hidden, and no other."""
     packages = tmp_path / "site-packages"

@@ -29,6 +29,7 @@ DEVICE = TimingProtocol(
     name="device",
     clock=Clock.GRAPH,
     rounds=20,
+    max_rounds=20,
     window_us=2000.0,
     host_calls=5,
     cold_factor=4.0,

@@ -6,7 +6,9 @@ clock by as long as its calls are to last. What CUDA adds is covered by the test
 
 # ruff: noqa: D102 - the methods of a fake are those of a worker
 
+import contextlib
 import dataclasses
+import math
 import types
 
 import numpy as np
@@ -15,13 +17,14 @@ import torch
 from candidates import RIGHT, candidate
 
 from tritonexp import operations
-from tritonexp.evaluation import timing
+from tritonexp.evaluation import clock_checks, rounds, timing
 from tritonexp.evaluation.inputs import make_arguments
+from tritonexp.evaluation.lanes import Lane
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import WorkerFailedError
 from tritonexp.evaluation.verification import results_judge
-from tritonexp.records import Case, Clock, Gpu, Status, TimingProtocol
+from tritonexp.records import Case, Clock, ClockSample, Gpu, Role, Status, TimingProtocol
 
 OPERATION = operations.load("softmax")
 SPEC = OPERATION.spec
@@ -38,10 +41,13 @@ GPU = Gpu(
     shared_memory_per_block_bytes=1 << 16,
     driver=None,
 )
+# replays before the first round: two that find out how long one takes, and the check of the graph
+BEFORE_ROUNDS = 2 + math.ceil(len(SPEC.distributions) / SETS)
 PROTOCOL = TimingProtocol(
     name="device",
     clock=Clock.GRAPH,
     rounds=6,
+    max_rounds=6,
     window_us=2000.0,
     host_calls=3,
     cold_factor=4.0,
@@ -82,6 +88,7 @@ class FakeWorker:
         self._sets, self._passes = sets, passes
         calls = passes * len(sets)
         kernel = {"name": "softmax_kernel", "is_kernel": True, "grid": [1, 1, 1], "count": calls}
+        kernel["own"] = True
         figures = dict.fromkeys(("threads", "registers", "shared_bytes", "local_bytes"), 32)
         return {
             "work": [kernel | figures],
@@ -93,11 +100,24 @@ class FakeWorker:
         self._sets, self._passes = sets, 1
         return {}
 
-    def replay(self, count, poison):
+    @contextlib.contextmanager
+    def paused(self):
+        self.journal.append((self.implementation.name, "stopped", None))
+        yield
+        self.journal.append((self.implementation.name, "continued", None))
+
+    def prepare_host(self):
+        self.results = self.compute()
+        return {}
+
+    def replay(self, count, poison=None, late=None):
+        if late and late["values"]:
+            for target, source in zip(self._sets[late["index"]], late["values"], strict=True):
+                self._at(target).copy_(self._at(source))
         return {"elapsed_us": self._spin(count * self._passes * len(self._sets)) * self.claimed}
 
     def time_events(self, count):
-        return {"elapsed_us": self._spin(count) * self.claimed}
+        return {"elapsed_us": self._spin(count) * self.claimed, "late_us": 2.0 * count}
 
     def time_burst(self, count):
         return {"elapsed_us": self._spin(count)}
@@ -106,8 +126,7 @@ class FakeWorker:
         return {"times_us": [self._spin(1) for _ in range(count)]}
 
     def export(self, index, outputs):
-        target = self.arena.view(outputs[0]["offset"], outputs[0]["shape"], outputs[0]["dtype"])
-        target.copy_(self.results[index])
+        self._at(outputs[0]).copy_(self.results[index])
         return {"copied": True}
 
     def release(self):
@@ -115,10 +134,10 @@ class FakeWorker:
 
     def compute(self):
         """The results of every set, as a replay leaves them."""
-        return [
-            self.arena.view(item["offset"], item["shape"], item["dtype"]).softmax(dim=1)
-            for (item,) in self._sets
-        ]
+        return [self._at(item).softmax(dim=1) for (item,) in self._sets]
+
+    def _at(self, item):
+        return self.arena.view(item["offset"], item["shape"], item["dtype"])
 
     def _spin(self, calls):
         self.results = self.compute()
@@ -138,6 +157,25 @@ class MovedClock:
 
 
 CLOCK = MovedClock()
+
+
+def reference():
+    """A fake of what the candidate is compared with."""
+    worker = FakeWorker("reference")
+    changed = dataclasses.replace(worker.implementation, role=Role.CONTENDER)
+    worker.implementation = changed
+    return worker
+
+
+class Steady:
+    """Clocks that never change, and may lack a figure."""
+
+    reason = ""
+
+    def read(self):
+        return ClockSample(
+            sm_mhz=1980, memory_mhz=3201, temperature_c=40, power_w=300.0, reasons=()
+        )
 
 
 class Idle(FakeWorker):
@@ -180,9 +218,12 @@ class Failing(FakeWorker):
 
 @pytest.fixture(autouse=True)
 def _no_gpu_and_no_noise(monkeypatch):
-    monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=CLOCK.perf_counter))
+    for module in (rounds, clock_checks):
+        clock = types.SimpleNamespace(perf_counter=CLOCK.perf_counter)
+        monkeypatch.setattr(module, "time", clock)
     # the arenas here lie in the CPU's memory: a write is there when it returns
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(clock_checks, "_use_gpu", lambda: None)
 
 
 @pytest.fixture
@@ -190,7 +231,7 @@ def take_turns():
     """Times fake workers; closes their arenas at the end."""
     seen = []
 
-    def timed(*workers, protocol=PROTOCOL, judge=None):
+    def timed(*workers, protocol=PROTOCOL, judge=None, clocks=None):
         seen.extend(workers)
         for worker in workers:
             worker.journal = workers[0].journal
@@ -201,9 +242,11 @@ def take_turns():
             return make_arguments(SPEC, case, "cpu")
 
         judge = judge or results_judge(OPERATION, "float32", SIZE)
-        return timing.time_in_turns(
-            SPEC, SIZE, "float32", workers, protocol, GPU, draw, judge, 10.0
+        lanes, log = timing.time_in_turns(
+            SPEC, SIZE, "float32", workers, protocol, GPU, draw, judge, clocks or Steady(), 10.0
         )
+        timed.log = log
+        return lanes
 
     yield timed
     for worker in seen:
@@ -299,10 +342,11 @@ def test_who_computes_only_where_its_result_was_erased_is_found_out(take_turns):
     """In one round some values are new and the old result is still there."""
 
     class Lazy(FakeWorker):
-        def replay(self, count, poison):
+        def replay(self, count, poison=None, late=None):
             old = getattr(self, "results", None)
-            answer = super().replay(count, poison)
-            if poison is None and old is not None:
+            answer = super().replay(count, poison, late)
+            erased = poison is not None or (late and late["poison"] is not None)
+            if not erased and old is not None:
                 self.results = old
             return answer
 
@@ -334,22 +378,180 @@ def test_who_computes_only_where_a_sample_of_its_input_is_new_is_found_out(take_
     assert honest.failure is None
 
 
-def test_clock_that_lies_only_in_the_rounds_is_a_mismatch(take_turns):
+def test_open_verdict_has_more_rounds_up_to_the_maximum(take_turns):
+    """Rounds are added while noise leaves the side of the margin open, and then no more."""
+    noise = np.random.default_rng(0)
+
+    class Noisy(FakeWorker):
+        def replay(self, count, poison=None, late=None):
+            self.call_us = 101 * noise.uniform(0.95, 1.05)
+            return super().replay(count, poison, late)
+
+    protocol = dataclasses.replace(PROTOCOL, rounds=20, max_rounds=35)
+    lanes = take_turns(Noisy("noisy"), reference(), protocol=protocol)
+    assert [lane.failure for lane in lanes] == [None, None]
+    assert [len(lane.rounds_us) for lane in lanes] == [35, 35]
+    assert len(take_turns.log.samples) == 35
+
+
+@pytest.mark.parametrize("call_us", [80, 100, 100.5, 140])
+def test_settled_verdict_has_no_more_rounds(take_turns, call_us):
+    """A ratio that is clearly beyond the margin, or clearly within, costs nobody more time."""
+    protocol = dataclasses.replace(PROTOCOL, rounds=20, max_rounds=100)
+    lanes = take_turns(FakeWorker("a", call_us), reference(), protocol=protocol)
+    assert [len(lane.rounds_us) for lane in lanes] == [20, 20]
+
+
+def test_rounds_that_are_added_are_verified_too(take_turns):
+    """Who knows how many rounds are always taken cannot be idle in those after them."""
+    noise = np.random.default_rng(0)
+
+    class LaterIdle(FakeWorker):
+        def replay(self, count, poison=None, late=None):
+            self.call_us = 101 * noise.uniform(0.95, 1.05)
+            return super().replay(count, poison, late)
+
+        def compute(self):
+            if self.commands.count("replay") <= BEFORE_ROUNDS + 20:
+                self.first = super().compute()
+            return self.first
+
+    protocol = dataclasses.replace(PROTOCOL, rounds=20, max_rounds=60)
+    idle, honest = take_turns(LaterIdle("idle"), reference(), protocol=protocol)
+    assert idle.failure.status is Status.STALE_RESULT
+    assert len(idle.rounds_us) > 20
+    assert honest.failure is None
+
+
+def test_round_of_an_unsteady_gpu_is_taken_again(take_turns):
+    """All lanes take it again, in its place, and the log tells of it."""
+    throttled = iter([False] * 2 + [True] + [False] * 100)
+
+    class Throttled(Steady):
+        def read(self):
+            reasons = ("hw_thermal_slowdown",) if next(throttled) else ()
+            return dataclasses.replace(super().read(), reasons=reasons)
+
+    protocol = dataclasses.replace(PROTOCOL, clock=Clock.HOST)
+    lanes = take_turns(FakeWorker("a"), FakeWorker("b"), protocol=protocol, clocks=Throttled())
+    bursts = [name for name, command, _ in lanes[0].worker.journal if command == "time_burst"]
+    assert len(bursts) == 2 * (PROTOCOL.rounds + 1)
+    assert [len(lane.rounds_us) for lane in lanes] == [PROTOCOL.rounds] * 2
+    log = take_turns.log
+    assert (log.size, log.measured_again, log.unsteady) == (SIZE, 1, ())
+    assert [one.reasons for one in log.samples] == [()] * PROTOCOL.rounds
+
+
+def test_graph_is_verified_on_every_set(take_turns):
+    """A graph that leaves out a part of one set is found out, whichever that is."""
+
+    class Partial(FakeWorker):
+        def compute(self):
+            made = super().compute()
+            made[self.place][0] = 0
+            return made
+
+    for place in range(SETS):
+        worker = Partial("partial")
+        worker.place = place
+        partial, honest = take_turns(worker, FakeWorker("honest"))
+        assert partial.failure.status is Status.STALE_RESULT
+        assert "a captured call" in partial.failure.reason
+        assert honest.failure is None
+
+
+def test_who_works_only_after_a_pause_is_found_out(take_turns):
+    """New values come between two replays: the first of a request says nothing of the others."""
+
+    class FirstOnly(FakeWorker):
+        def replay(self, count, poison=None, late=None):
+            first = self.compute()
+            answer = super().replay(count, poison, late)
+            # what the first replay made stays: the others did nothing
+            self.results = first
+            return answer
+
+    lazy, honest = take_turns(FirstOnly("lazy"), FakeWorker("honest"))
+    assert lazy.failure.status is Status.STALE_RESULT
+    assert "half of them new" in lazy.failure.reason
+    assert honest.failure is None
+
+
+def test_idle_host_calls_are_stale(take_turns):
+    """What an eager call makes while the host's clock runs is verified too."""
+
+    class Lazy(FakeWorker):
+        def time_host(self, count):
+            before = self.results
+            answer = super().time_host(count)
+            self.results = before
+            return answer
+
+    lazy, honest = take_turns(Lazy("lazy"), FakeWorker("honest"))
+    assert lazy.failure.status is Status.STALE_RESULT
+    assert "a host-timed call" in lazy.failure.reason
+    assert honest.failure is None
+
+
+def test_work_after_the_events_of_a_call_is_a_mismatch(take_turns):
+    """Where a graph cannot be captured, the GPU must be at rest when a call's events say so."""
+
+    class Aside(FakeWorker):
+        def time_events(self, count):
+            return super().time_events(count) | {"late_us": 40.0 * count}
+
+    protocol = dataclasses.replace(PROTOCOL, clock=Clock.EVENTS)
+    workers = [Aside("aside"), FakeWorker("honest")]
+    for worker in workers:
+        worker.arena.close()
+        size_bytes = lay_out(SPEC, SIZE, "float32", timing.EVENT_SETS + 1).size_bytes
+        worker.arena = Arena(size_bytes, "cpu")
+    aside, honest = take_turns(*workers, protocol=protocol)
+    assert aside.failure.status is Status.CLOCK_MISMATCH
+    assert "had ended by their events" in aside.failure.reason
+    assert honest.failure is None
+
+
+def test_who_slows_the_baseline_is_tampering(take_turns):
+    """The baseline's time with the candidate stopped is held against that of the rounds."""
+    baseline = FakeWorker("baseline", 130)
+    changed = dataclasses.replace(baseline.implementation, role=Role.BASELINE)
+    baseline.implementation = changed
+
+    class Slowing(FakeWorker):
+        @contextlib.contextmanager
+        def paused(self):
+            with super().paused():
+                baseline.call_us = 100
+                yield
+                baseline.call_us = 130
+
+    slowing, other = take_turns(Slowing("slowing"), baseline)
+    assert slowing.failure.status is Status.TAMPERING
+    assert "130" in slowing.failure.reason
+    assert "100" in slowing.failure.reason
+    assert other.failure is None
+
+
+@pytest.mark.parametrize(
+    ("claimed", "told"), [(0.6, "1.25 times as long"), (0.82, "20% are allowed")]
+)
+def test_clock_that_lies_only_in_the_rounds_is_a_mismatch(take_turns, claimed, told):
     """What the rounds hid is held against what the check showed."""
 
     class Rounds(FakeWorker):
-        def replay(self, count, poison):
-            answer = super().replay(count, poison)
+        def replay(self, count, poison=None, late=None):
+            answer = super().replay(count, poison, late)
             # no count tells a round from the check, but this fake knows which comes last
-            if self.commands.count("replay") < 30:
-                answer["elapsed_us"] *= 0.6
+            if self.commands.count("replay") <= BEFORE_ROUNDS + 20:
+                answer["elapsed_us"] *= claimed
             return answer
 
     liar, honest = take_turns(
         Rounds("liar"), FakeWorker("honest"), protocol=dataclasses.replace(PROTOCOL, rounds=20)
     )
     assert liar.failure.status is Status.CLOCK_MISMATCH
-    assert "more than" in liar.failure.reason
+    assert told in liar.failure.reason
     assert honest.failure is None
 
 
@@ -434,8 +636,8 @@ def test_time_that_is_none_is_tampering(take_turns, value):
     """What a worker claims as a time is a positive number, or it is not believed at all."""
 
     class Odd(FakeWorker):
-        def replay(self, count, poison):
-            super().replay(count, poison)
+        def replay(self, count, poison=None, late=None):
+            super().replay(count, poison, late)
             return {"elapsed_us": value}
 
     odd, honest = take_turns(Odd("odd"), FakeWorker("honest"))
@@ -491,7 +693,7 @@ def test_events_time_whole_rotations_and_mark_the_clock(take_turns):
     sets = timing.set_count(SPEC, SIZE, "float32", protocol, GPU)
     worker = FakeWorker("a", 50)
     worker.arena.close()
-    worker.arena = Arena(lay_out(SPEC, SIZE, "float32", sets).size_bytes, "cpu")
+    worker.arena = Arena(lay_out(SPEC, SIZE, "float32", sets + 1).size_bytes, "cpu")
     (lane,) = take_turns(worker, protocol=protocol)
     assert lane.failure is None
     assert lane.clock is Clock.EVENTS
@@ -524,5 +726,5 @@ def test_number_of_sets_has_bounds():
 
 def test_median_is_of_the_rounds():
     """A round that went wrong does not move the figure."""
-    lane = timing.Lane(worker=None, clock=Clock.GRAPH, rounds_us=[1.0, 1.0, 2.0, 50.0, 1.5])
+    lane = Lane(worker=None, clock=Clock.GRAPH, rounds_us=[1.0, 1.0, 2.0, 50.0, 1.5])
     assert lane.median_us == np.median([1.0, 1.0, 2.0, 50.0, 1.5]) == 1.5

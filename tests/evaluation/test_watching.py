@@ -41,7 +41,7 @@ def launch(monkeypatch):
     ran = []
 
     def launch_metadata(kernel, grid, stream, *args):
-        return Metadata(kernel.name)
+        return Metadata(kernel.told)
 
     def run(kernel):
         return lambda metadata: (
@@ -52,11 +52,13 @@ def launch(monkeypatch):
     monkeypatch.setattr(CompiledKernel, "launch_metadata", launch_metadata)
     monkeypatch.setattr(CompiledKernel, "run", property(run))
 
-    def launched(function, name="own_kernel"):
+    def launched(function, name="own_kernel", grid=(1,), told=None):
         kernel = object.__new__(CompiledKernel)
         kernel.name = name
+        kernel.function = len(ran) + 1
+        kernel.told = told or name
         kernel.src = types.SimpleNamespace(fn=types.SimpleNamespace(fn=function))
-        kernel.run(kernel.launch_metadata((1,), 0))
+        kernel.run(kernel.launch_metadata(grid, 0))
         return ran
 
     return launched
@@ -71,6 +73,24 @@ def test_own_kernels_are_counted_by_where_they_are_defined(launch):
         launch(FOREIGN)
     launch(own_kernel)
     assert launches.counts == {"own_kernel": 1, "renamed_1024": 2}
+    # what was launched first, second and third
+    assert launches.functions == {1, 2, 3}
+
+
+def test_kernel_has_the_name_that_the_driver_knows(launch):
+    """A kernel's own launch_metadata may call it anything: a size, or another's name."""
+    with Launches(__file__, gpu=True) as launches:
+        launch(own_kernel, told="own_kernel [n=64]")
+        launch(own_kernel, told="softmax_warp_forward")
+    assert launches.counts == {"own_kernel": 2}
+
+
+@pytest.mark.parametrize("grid", [(0,), (8, 0, 1)])
+def test_launch_of_no_blocks_is_none(launch, grid):
+    """Triton calls its hook before it sees that there is nothing to launch."""
+    with Launches(__file__, gpu=True) as launches:
+        launch(own_kernel, grid=grid)
+    assert (launches.counts, launches.functions) == ({}, set())
 
 
 def test_muted_kernels_are_counted_and_do_nothing(launch):

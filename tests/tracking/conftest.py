@@ -35,7 +35,7 @@ def make_job(tmp_path: Path) -> Callable[..., Path]:
         for name in ("prompt.md", "response.md", "candidate.py", "config.yaml", "report.md"):
             (folder / name).write_text(f"{name} of {study_id}\n")
         (folder / "environment.json").write_text("{}\n")
-        for name in ("comparison.png", "llm_vs_expert.png"):
+        for name in ("comparison.png", "llm_vs_expert.png", "ceiling.png"):
             (folder / "plots" / name).write_bytes(b"\x89PNG\r\n\x1a\n")
         (folder / "scratch.txt").write_text("not an artifact\n")
         return folder

@@ -81,6 +81,7 @@ def test_run_holds_params_tags_metrics_and_artifacts(store, make_job):
         "report.md",
         "plots/comparison.png",
         "plots/llm_vs_expert.png",
+        "plots/ceiling.png",
         "timings.json",
     }
     assert Path(store.uri.removeprefix("sqlite:///")).with_name("artifacts") in [

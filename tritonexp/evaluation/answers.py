@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from tritonexp.evaluation.process import WorkerFailedError
 from tritonexp.records import Status
 
 WORK_FIGURES = ("threads", "registers", "shared_bytes", "local_bytes")
+TRAFFIC_FIGURES = (
+    "launches",
+    "read_bytes",
+    "written_bytes",
+    "torch_read_bytes",
+    "torch_written_bytes",
+)
 NAMES_SHOWN = 3
+WARP_THREADS = 32
+# of whatever is counted: beyond it a ratio of two counts may be no number
+MAX_COUNT = (1 << 63) - 1
 
 
 def launched_of(answer: dict[str, Any]) -> Counter[str]:
@@ -37,6 +48,14 @@ def time_of(answer: dict[str, Any], key: str) -> float:
     """A positive time."""
     value: Any = answer.get(key)
     if not _is_time(value) or value == 0:
+        raise _tampering(key, value)
+    return float(value)
+
+
+def rest_of(answer: dict[str, Any], key: str) -> float:
+    """A time that may be none."""
+    value: Any = answer.get(key)
+    if not _is_time(value):
         raise _tampering(key, value)
     return float(value)
 
@@ -101,17 +120,58 @@ def work_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
             or not _is_count(item.get("count"))
         ):
             raise _tampering("work", item)
+        flag_of(item, "own")
         if flag_of(item, "is_kernel") and not (
             isinstance(item.get("grid"), list)
             and all(map(_is_count, item["grid"]))
             and all(_is_count(item.get(key)) for key in WORK_FIGURES)
+            and _is_held(item)
         ):
             raise _tampering("work", item)
     return work
 
 
+def compiling_of(answer: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Seconds of a call that compiling took, and autotuning; None for what was not counted."""
+    found = []
+    for key in ("compile_s", "autotune_s"):
+        value: Any = answer.get(key)
+        if value is not None and not _is_time(value):
+            raise _tampering(key, value)
+        found.append(None if value is None else float(value))
+    return found[0], found[1]
+
+
+def counts_of(answer: dict[str, Any], keys: Sequence[str]) -> tuple[int, ...]:
+    """Whole numbers, none of them negative, under some keys."""
+    for key in keys:
+        if not _is_count(answer.get(key)):
+            raise _tampering(key, answer.get(key))
+    return tuple(int(answer[key]) for key in keys)
+
+
+def counts_in(answer: dict[str, Any], key: str, length: int) -> list[int]:
+    """A list of so many whole numbers, none of them negative."""
+    values = answer.get(key)
+    if not isinstance(values, list) or len(values) != length or not all(map(_is_count, values)):
+        raise _tampering(key, values)
+    return values
+
+
+def _is_held(item: dict[str, Any]) -> bool:
+    """Whether what a multiprocessor holds of a kernel is unknown, or no more than it can hold."""
+    blocks: Any = item.get("blocks_per_sm")
+    most: Any = item.get("threads_per_sm")
+    if blocks is None and most is None:
+        return True
+    if not (_is_count(blocks) and _is_count(most)):
+        return False
+    held: int = blocks * -(-item["threads"] // WARP_THREADS) * WARP_THREADS
+    return bool(WARP_THREADS <= most >= held)
+
+
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
 
 
 def _is_time(value: Any) -> bool:

@@ -14,7 +14,6 @@ import contextlib
 import datetime as dt
 import functools
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 
 from tritonexp.evaluation.memory import DTYPES
 from tritonexp.records import Ceilings, Gpu, from_json, to_json
+from tritonexp.user_cache import cache_folder
 
 # raised when the way of measuring changes, so that figures of an older way are not reused
 METHOD = 1
@@ -32,15 +32,6 @@ COPY_BYTES = 4 << 30
 MATMUL_SIZES = (4096, 8192)
 # timed runs of one piece of work, of which the fastest counts
 REPEATS = 10
-
-
-def cache_folder() -> Path:
-    """Where measured ceilings are kept: TRITONEXP_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("TRITONEXP_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tritonexp"
 
 
 def ceilings_of(gpu: Gpu, dtypes: tuple[str, ...]) -> Ceilings:

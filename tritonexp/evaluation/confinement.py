@@ -164,18 +164,17 @@ def description() -> str:
 class Confinement:
     """The walls for the workers of one fork server, looked up once; made before any is forked."""
 
-    def __init__(self, package: Path, hidden_modules: Iterable[str]) -> None:
-        """`package` is ours, which workers run; `hidden_modules` must not be readable.
+    def __init__(self, package: Path, hidden: Iterable[str]) -> None:
+        """`package` is ours, which workers run; the `hidden` must not be readable.
 
-        The modules are found without being imported; one that is not installed needs no hiding.
+        These are modules and absolute paths. Modules are found without being imported; what is not
+        there needs no hiding.
         """
         check()
         roots = _roots(package)
-        hidden = [
-            Path(location).resolve() for module in hidden_modules for location in _locations(module)
-        ]
-        hidden += _rest_of_project(package.resolve(), [root.resolve() for root in roots])
-        self._readable = dict(_grants(roots, hidden))
+        closed = [Path(location).resolve() for item in hidden for location in _locations(item)]
+        closed += _rest_of_project(package.resolve(), [root.resolve() for root in roots])
+        self._readable = dict(_grants(roots, closed))
         self._readable[package.resolve()] = READ
 
     def confine(self, folder: Path) -> None:
@@ -344,8 +343,10 @@ def _grants(roots: Iterable[Path], hidden: Sequence[Path]) -> Iterable[tuple[Pat
             yield real, READ
 
 
-def _locations(module: str) -> list[str]:
-    top = module.partition(".")[0]
+def _locations(hidden: str) -> list[str]:
+    if Path(hidden).is_absolute():
+        return [hidden]
+    top = hidden.partition(".")[0]
     found = importlib.util.find_spec(top)
     if found is None:
         return []

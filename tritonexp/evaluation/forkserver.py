@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -39,7 +38,7 @@ class Settings:
     compute_capability: str | None
     # modules that its workers will import, such as an expert's, which can take seconds
     preload: tuple[str, ...] = ()
-    # modules that its workers cannot read; a server that preloads an expert hides none
+    # modules and paths that its workers cannot read; a server that preloads an expert hides none
     hidden: tuple[str, ...] = ()
     sandbox: bool = True
 
@@ -89,8 +88,7 @@ class ForkServer:
                 str(theirs.fileno()),
                 json.dumps(asdict(settings)),
             ],
-            env=sandbox.environment(self.folder, interpret=settings.compute_capability is None)
-            | {"PYTHONPATH": _python_path()},
+            env=sandbox.environment(self.folder, interpret=settings.compute_capability is None),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -236,11 +234,3 @@ def standing_server(settings: Settings) -> ForkServer:
         _standing[settings] = ForkServer(settings)
         atexit.register(_standing[settings].close)
     return _standing[settings]
-
-
-def _python_path() -> str:
-    # the server must find this package however the referee did
-    ours = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(
-        [ours, *(part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part)]
-    )

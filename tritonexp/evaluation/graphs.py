@@ -14,9 +14,11 @@ import torch
 def describe(graph: torch.cuda.CUDAGraph) -> list[dict[str, Any]]:
     """The different nodes of a graph and how many there are of each; made with keep_graph=True.
 
-    Of a kernel also its launch and what the driver knows of its code: threads of a block, registers
-    of a thread, bytes of shared memory of a block, bytes of local memory of a thread.
-    Raises RuntimeError where the driver refuses.
+    Of a kernel also the driver's handle of its function, its launch and what the driver knows of
+    its code: threads of a block, registers of a thread, bytes of shared memory of a block, bytes of
+    local memory of a thread, how many such blocks a multiprocessor holds at a time, and how many
+    threads of any it does: None for both where the driver does not tell.
+    Raises RuntimeError where the driver refuses the rest.
     """
     from cuda.bindings import driver
 
@@ -41,6 +43,7 @@ def describe(graph: torch.cuda.CUDAGraph) -> list[dict[str, Any]]:
             item = {
                 "name": known["name"],
                 "is_kernel": True,
+                "function": function,
                 "grid": grid,
                 "threads": threads,
                 "registers": known["registers"],
@@ -48,8 +51,28 @@ def describe(graph: torch.cuda.CUDAGraph) -> list[dict[str, Any]]:
                 "local_bytes": known["local_bytes"],
             }
             key = (function, *grid, threads, launch.sharedMemBytes)
+            if key not in found:
+                item |= _occupancy(launch.func, threads, launch.sharedMemBytes)
         found.setdefault(key, item | {"count": 0})["count"] += 1
     return list(found.values())
+
+
+def _occupancy(function: Any, threads: int, dynamic_shared_bytes: int) -> dict[str, int | None]:
+    """What a multiprocessor holds; the rest of a description is worth having without it."""
+    from cuda.bindings import driver
+
+    attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR
+    try:
+        blocks: int | None = _done(
+            *driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                function, threads, dynamic_shared_bytes
+            )
+        )
+        device = _done(*driver.cuCtxGetDevice())
+        most: int | None = _done(*driver.cuDeviceGetAttribute(attribute, device))
+    except RuntimeError:
+        blocks = most = None
+    return {"blocks_per_sm": blocks, "threads_per_sm": most}
 
 
 def _describe_function(function: Any) -> dict[str, Any]:

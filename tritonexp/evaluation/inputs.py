@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -401,3 +402,13 @@ DISTRIBUTIONS: Mapping[str, Draw] = {
     "nan": _speckled(math.nan),
     "plus_inf": _speckled(math.inf),
 }
+
+
+def drawer(spec: Spec, size: Size, dtype: str, device: str) -> Callable[[str], list[Any]]:
+    """Makes arguments of a distribution at a size, other ones each time, which nobody foresees."""
+
+    def draw(distribution: str) -> list[Any]:
+        case = Case(size=size, dtype=dtype, distribution=distribution, seed=secrets.choice(SEEDS))
+        return make_arguments(spec, case, device)
+
+    return draw

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ class Crew:
         self.implementation = implementation
         # of any of the workers, compiling included
         self.first_call_s: float | None = None
+        # of that call, by the worker's own account
+        self.compile_s: float | None = None
+        self.autotune_s: float | None = None
         source = self._forks.folder / f"{implementation.name}.py"
         source.write_text(implementation.source)
         self.workers = [
@@ -191,6 +195,19 @@ class WorkerProcess:
             ) from failure
         self.started = not self._asked
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the worker, and all that it started, stand still within the block."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process_id, number)
+
     @property
     def idle(self) -> bool:
         """Whether it lives and owes no answer."""
@@ -221,6 +238,7 @@ class WorkerProcess:
         return {
             "load": "importing the file",
             "run": "a call",
+            "count": "a call in the interpreter",
             "capture": "capturing the call in a CUDA graph",
         }.get(self._command, self._command)
 

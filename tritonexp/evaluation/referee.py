@@ -15,10 +15,9 @@ import math
 import os
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 
@@ -26,30 +25,40 @@ from tritonexp import statistics
 from tritonexp.errors import ConfigError, DoesNotFitError
 from tritonexp.evaluation import (
     answers,
+    calibration,
     confinement,
     environment,
     floors,
     inputs,
+    lease,
+    occupancy,
+    ownership,
     sandbox,
     source_checks,
+    timed_kernels,
     timing,
 )
 from tritonexp.evaluation.ceilings import ceilings_of
+from tritonexp.evaluation.clocks import ClockReader
 from tritonexp.evaluation.forkserver import ForkServer, Settings, standing_server
+from tritonexp.evaluation.lanes import Lane
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import Crew, WorkerFailedError, end_all
+from tritonexp.evaluation.profiling import Profiler
+from tritonexp.evaluation.traffic import TrafficCounter
 from tritonexp.evaluation.verification import (
     MAX_SCOUTED_BYTES,
     Subject,
     Verifier,
     results_judge,
 )
-from tritonexp.operations import Operation
+from tritonexp.operations import Operation, with_expert
 from tritonexp.records import (
     Case,
     Ceilings,
     Clock,
+    ClockLog,
     Comparison,
     CompiledKernel,
     Evaluation,
@@ -58,31 +67,32 @@ from tritonexp.records import (
     KernelShare,
     MachineFacts,
     Mode,
+    Profile,
     Provenance,
     Role,
     Size,
     Status,
     Timing,
     TimingProtocol,
+    Traffic,
     Trial,
 )
 
 # the offline compiler's target where there is no GPU
 OFFLINE_TARGET = "sm_90"
-# how much of a call's GPU time the candidate's own Triton kernels must own
-OWN_SHARE = 0.9
 # results, temporaries of a naive baseline and a graph's pool, in multiples of a call's own tensors
 WORKING_FACTOR = 4
 FREE_SHARE = 0.9
-WARP_THREADS = 32
 # of a process, before it has computed anything
 CONTEXT_BYTES = 640 << 20
+# beyond the verification, beside which it is counted what calls ask of memory
+TRAFFIC_WAIT_S = 2.0
 # more find nothing to do: a study has some 50 kinds of cases, each compiled in a third of a second
 MAX_SCOUTS = 12
 
 
 # how each implementation was timed, by its name: at each size
-Work = dict[str, list[tuple[Size, timing.Lane]]]
+Work = dict[str, list[tuple[Size, Lane]]]
 
 
 class Referee:
@@ -102,24 +112,38 @@ class Referee:
         contenders: Sequence[str] = ("torch", "house"),
         seed: int = 0,
         timeout_s: float = 60.0,
+        gpu_wait_s: float = lease.WAIT_S,
         sandbox: bool = True,
+        profile: str | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.operation = operation
+        # a no-op where it is there already
+        self.operation = with_expert(operation, expert)
         self.sizes = tuple(sizes)
         self.protocol = protocol
         self.seed = seed
         self.timeout_s = timeout_s
+        self.gpu_wait_s = gpu_wait_s
         self.sandbox = sandbox
         self.gpu = environment.find_gpu()
         self.mode = Mode.GPU if self.gpu else Mode.INTERPRETER
         self.device = "cuda" if self.gpu else "cpu"
         self._progress = progress
-        self._references = _references(operation, expert, contenders)
+        self._references = _references(self.operation, expert, contenders)
         self._arenas: list[Arena] = []
         self._scout_arenas: list[Arena] = []
         # of the references, by name: on a GPU they serve one candidate after another
         self._standing: dict[str, Crew] = {}
+        self._clocks = ClockReader(self.gpu.uuid) if self.gpu else None
+        self._profiler = Profiler(
+            profile,
+            self.operation,
+            self.sizes,
+            has_gpu=self.gpu is not None,
+            hidden=_hidden_in(self.operation) if sandbox else None,
+            progress=progress,
+        )
+        self._traffic = TrafficCounter(self.operation.spec, self._interpreters)
         self.prepare()
 
     def __enter__(self) -> Self:
@@ -136,6 +160,9 @@ class Referee:
     def close(self) -> None:
         """End the references' workers; the fork servers stand until this process ends."""
         self._end_standing()
+        self._traffic.close()
+        if self._clocks is not None:
+            self._clocks.close()
         for arenas in (self._arenas, self._scout_arenas):
             for arena in arenas:
                 arena.close()
@@ -151,6 +178,7 @@ class Referee:
             # first, since verifying begins with the baseline
             reference_server.fork_ahead(*[1] * (len(self._references) - len(self._standing)))
             candidate_server.fork_ahead(1 + _scout_count())
+            self._traffic.prepare(self._references)
 
     def wait_ready(self) -> None:
         """Return once workers can be forked; an evaluation waits for it by itself."""
@@ -160,8 +188,9 @@ class Referee:
     def _servers(self) -> tuple[ForkServer, ForkServer]:
         """The fork servers of candidates and of references; started anew where one was lost."""
         capability = self.gpu.compute_capability if self.gpu else None
-        experts = _modules_of(self.operation.experts)
-        candidates = standing_server(Settings(capability, hidden=experts, sandbox=self.sandbox))
+        candidates = standing_server(
+            Settings(capability, hidden=_hidden_in(self.operation), sandbox=self.sandbox)
+        )
         if capability is None:
             # beside the candidate only the baseline runs
             return candidates, candidates
@@ -171,9 +200,29 @@ class Referee:
             Settings(capability, preload=preload, sandbox=self.sandbox)
         )
 
+    def _interpreters(self) -> tuple[ForkServer, ForkServer]:
+        """The fork servers of candidates and of references that run in Triton's interpreter."""
+        if self.gpu is None:
+            return self._servers()
+        hidden, preload = _hidden_in(self.operation), _modules_of(self._references)
+        return (
+            standing_server(Settings(None, hidden=hidden, sandbox=self.sandbox)),
+            standing_server(Settings(None, preload=preload, sandbox=self.sandbox)),
+        )
+
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        """No other process measures on the GPU meanwhile; raises LeaseError where that cannot be.
+
+        Nor do they verify: that, too, would be seen in our times.
+        """
+        if self.gpu is None:
+            return contextlib.nullcontext()
+        return lease.leased(self.gpu.uuid, wait_s=self.gpu_wait_s, progress=self._progress)
+
     def facts(self) -> MachineFacts:
         """What a prompt may be told of this machine; the bandwidth is measured."""
-        ceilings = self._ceilings()
+        with self._alone():
+            ceilings = self._ceilings()
         return environment.facts_of(self.gpu, ceilings.copy_gb_s if ceilings else None)
 
     def check_fits(self) -> None:
@@ -189,6 +238,8 @@ class Referee:
             call_bytes = spec.call_bytes(size, dtype)
             # float64 reference and its temporaries in the referee, the rest once for each worker
             needed = workers * (2 * sets + WORKING_FACTOR) * call_bytes + 8 * call_bytes
+            # values, those that replace them, and what two workers made of each
+            needed += 4 * min(sets, timing.MAX_VERIFIED_SETS) * call_bytes
             scouted_bytes = min(call_bytes, MAX_SCOUTED_BYTES)
             needed += contexts_bytes + _scout_count() * (1 + WORKING_FACTOR) * scouted_bytes
             if needed > FREE_SHARE * free:
@@ -201,13 +252,17 @@ class Referee:
     def evaluate(self, candidate: Implementation) -> Evaluation:
         """Verify a candidate and, where it is right and there is a GPU, time it."""
         begin = time.perf_counter()
-        spec = self.operation.spec
-        refused = source_checks.check_source(
-            candidate.source, candidate.entry_point, [item.name for item in spec.arguments]
-        )
+        names = [item.name for item in self.operation.spec.arguments]
+        refused = source_checks.check_source(candidate.source, candidate.entry_point, names)
         if refused is not None:
             status, reason = refused
-            return self._evaluation(_failed_trial(candidate, status, reason, ""), (), (), begin)
+            return self._evaluation(_failed_trial(candidate, status, reason, ""), begin)
+        with self._alone():
+            return self._judge(candidate)
+
+    def _judge(self, candidate: Implementation) -> Evaluation:
+        begin = time.perf_counter()
+        spec = self.operation.spec
         cases = inputs.make_cases(spec, self.sizes, self.mode, secrets.randbits(63))
         with self._workers((candidate, *self._references), cases) as subjects:
             judged = subjects[0]
@@ -215,8 +270,12 @@ class Referee:
             verifier = Verifier(
                 self.operation, subjects, self.device, self.timeout_s, self._progress
             )
+            if self.mode is Mode.GPU:
+                # beside the others, on a core that they leave
+                self._traffic.start([subject.worker.implementation for subject in subjects])
             verifier.run(cases, timed_sizes)
             del verifier
+            traffic = self._count_traffic(subjects)
             timings: dict[str, list[Timing]] = {}
             kernels: tuple[KernelShare, ...] = tuple(
                 KernelShare(name=name, launches=count, share=None, own=True)
@@ -224,10 +283,11 @@ class Referee:
             )
             launched: dict[str, tuple[CompiledKernel, ...]] = {}
             work: Work = {}
+            clock_logs: list[ClockLog] = []
             # they were killed by the verifier; what is left of them would disturb the timing
             end_all(judged.scouts)
             if self.mode is Mode.GPU and judged.failure is None:
-                timings, work = self._time(subjects)
+                timings, work, clock_logs = self._time(subjects)
                 launched = {name: self._launches(found) for name, found in work.items()}
             # last, since a profiler may slow what follows; all sizes count, and the largest, which
             # comes last, is shown
@@ -243,6 +303,7 @@ class Referee:
                     kernels if subject is judged else (),
                     launched.get(subject.name, ()),
                     timings.get(subject.name, []),
+                    traffic.get(subject.name),
                 )
                 for subject in subjects
                 # a candidate that was soon found wrong leaves some that nothing was asked of
@@ -250,14 +311,19 @@ class Referee:
             ]
         if self.mode is Mode.INTERPRETER and trials[0].status is Status.CORRECT:
             trials[0] = self._compile_offline(trials[0])
-        return self._evaluation(trials[0], tuple(trials[1:]), self._compare(trials), begin)
+        trials, profile = self._profiler.add_to(trials)
+        return self._evaluation(
+            trials[0], begin, tuple(trials[1:]), self._compare(trials), tuple(clock_logs), profile
+        )
 
     def _evaluation(
         self,
         candidate: Trial,
-        references: tuple[Trial, ...],
-        comparisons: tuple[Comparison, ...],
         begin: float,
+        references: tuple[Trial, ...] = (),
+        comparisons: tuple[Comparison, ...] = (),
+        clock_logs: tuple[ClockLog, ...] = (),
+        profile: Profile | None = None,
     ) -> Evaluation:
         timed = any(trial.timings for trial in (candidate, *references))
         return Evaluation(
@@ -274,6 +340,11 @@ class Referee:
             candidate=candidate,
             references=references,
             comparisons=comparisons,
+            clock_logs=clock_logs,
+            calibration=(
+                calibration.known(self.gpu, self.protocol) if timed and self.gpu else None
+            ),
+            profile=profile,
             duration_s=time.perf_counter() - begin,
         )
 
@@ -301,7 +372,8 @@ class Referee:
         if self.gpu is not None:
             for size in self.sizes:
                 sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
-                timed.append(lay_out(spec, size, dtype, sets))
+                # the spare one brings fresh values into a replay
+                timed.append(lay_out(spec, size, dtype, sets + 1))
         largest = max(layout.size_bytes for layout in (*layouts, *timed))
         largest_scouted = max(
             layout.size_bytes
@@ -354,65 +426,50 @@ class Referee:
             arena.wipe()
         return arenas[:count]
 
-    def _kernel_shares(
-        self, judged: Subject, size: Size, lane: timing.Lane
-    ) -> tuple[KernelShare, ...]:
-        """Whose kernels a call runs at a size; fails a candidate that others work for.
+    def _count_traffic(self, subjects: Sequence[Subject]) -> dict[str, Traffic]:
+        """What calls ask of memory, by name; of a candidate that failed nobody wants to know.
 
-        Where the graph that was timed holds more than the launches of its own kernels, or nobody
-        can tell, the profiler measures the shares.
+        On a GPU nothing of it is left running, since it would disturb the timing.
         """
-        timed = _per_call(lane.work, lane.calls)
-        if timed and timed == {name: count / lane.calls for name, count in lane.launched.items()}:
-            return tuple(
-                KernelShare(
-                    name=name,
-                    launches=math.ceil(count),
-                    share=1.0 if len(timed) == 1 else None,
-                    own=True,
-                )
-                for name, count in sorted(timed.items())
-            )
+        if subjects[0].failure is not None:
+            self._traffic.close()
+            return {}
+        if self.mode is Mode.INTERPRETER:
+            self._progress("counting what a call asks of memory")
+            self._traffic.start([subject.worker.implementation for subject in subjects])
+            return self._traffic.collect(self.timeout_s)
+        return self._traffic.collect(TRAFFIC_WAIT_S)
+
+    def _kernel_shares(self, judged: Subject, size: Size, lane: Lane) -> tuple[KernelShare, ...]:
+        """Whose kernels a call runs at a size; fails a candidate that others work for."""
+        known = ownership.shares_in_graph(lane)
+        if known is not None:
+            return known
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         layout = lay_out(spec, size, dtype, 1)
-        layout.write(judged.worker.arena, 0, self._drawer(size, dtype)(inputs.ordinary(spec)))
+        layout.write(
+            judged.worker.arena,
+            0,
+            inputs.drawer(spec, size, dtype, self.device)(inputs.ordinary(spec)),
+        )
         torch.cuda.synchronize()
         try:
             answer = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
-            found = answers.kernels_of(answer)
-            launched = answers.launched_of(answer)
-            looked_at = _per_call(answers.work_of(answer), 1)
+            work = answers.work_of(answer)
+            shares = ownership.shares_of(
+                answers.kernels_of(answer), work, answers.launched_of(answer)
+            )
         except WorkerFailedError as failure:
             judged.fail(failure)
             return ()
-        total_us = sum(microseconds for _, _, microseconds in found)
-        shares = tuple(
-            KernelShare(
-                name=name,
-                launches=launches,
-                share=microseconds / total_us if total_us else None,
-                own=launches == launched[name],
-            )
-            for name, launches, microseconds in found
-        )
-        owned = sum(item.share or 0.0 for item in shares if item.own)
-        others = ", ".join(item.name for item in shares if not item.own) or "nothing"
-        why = ""
-        if timed and timed != looked_at:
-            why = (
-                f"the graph that was timed at {size.label} holds {_listed(timed)} for a call, and"
-                f" one captured for a closer look {_listed(looked_at)}"
-            )
-        elif owned < OWN_SHARE:
-            why = (
-                f"its own Triton kernels own {owned:.0%} of the GPU time of a call at"
-                f" {size.label}, and {OWN_SHARE:.0%} is asked for; the rest is {others}"
-            )
+        why = ownership.why_not_own(lane, size.label, shares, work)
         if why:
             judged.fail(WorkerFailedError(Status.NOT_TRITON, why))
         return shares
 
-    def _time(self, subjects: Sequence[Subject]) -> tuple[dict[str, list[Timing]], Work]:
+    def _time(
+        self, subjects: Sequence[Subject]
+    ) -> tuple[dict[str, list[Timing]], Work, list[ClockLog]]:
         """Time every subject that passed, at every size, in rounds taken together."""
         protocol = self.protocol
         while True:
@@ -424,28 +481,31 @@ class Referee:
 
     def _time_by(
         self, protocol: TimingProtocol, subjects: Sequence[Subject]
-    ) -> tuple[dict[str, list[Timing]], Work]:
+    ) -> tuple[dict[str, list[Timing]], Work, list[ClockLog]]:
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         ceilings = self._ceilings()
-        gpu = self.gpu
-        if gpu is None or ceilings is None:
+        gpu, clocks = self.gpu, self._clocks
+        if gpu is None or clocks is None or ceilings is None:
             raise ConfigError("times need a GPU, and this machine has none that torch can use.")
         timings: dict[str, list[Timing]] = {subject.name: [] for subject in subjects}
         work: Work = {subject.name: [] for subject in subjects}
+        clock_logs: list[ClockLog] = []
         for size in self.sizes:
             running = [subject for subject in subjects if subject.failure is None]
             self._progress(f"timing {len(running)} implementations at {size.label}")
-            lanes = timing.time_in_turns(
+            lanes, log = timing.time_in_turns(
                 spec,
                 size,
                 dtype,
                 [subject.worker for subject in running],
                 protocol,
                 gpu,
-                self._drawer(size, dtype),
+                inputs.drawer(spec, size, dtype, self.device),
                 results_judge(self.operation, dtype, size),
+                clocks,
                 self.timeout_s,
             )
+            clock_logs.append(log)
             for subject, lane in zip(running, lanes, strict=True):
                 work[subject.name].append((size, lane))
                 if lane.failure is not None:
@@ -463,11 +523,9 @@ class Referee:
                             f" {floor_us:.2f} us that the hardware needs ({kind})",
                         )
                     )
-        return timings, work
+        return timings, work, clock_logs
 
-    def _timing_of(
-        self, lane: timing.Lane, size: Size, dtype: str, floor_us: float, kind: str
-    ) -> Timing:
+    def _timing_of(self, lane: Lane, size: Size, dtype: str, floor_us: float, kind: str) -> Timing:
         # the host's clock measures something else than what the floor bounds
         on_device = lane.clock is not Clock.HOST
         interval = (
@@ -488,17 +546,6 @@ class Referee:
             floor_kind=kind if on_device else None,
             fraction_of_ceiling=floor_us / lane.median_us if on_device else None,
         )
-
-    def _drawer(self, size: Size, dtype: str) -> Callable[[str], list[Any]]:
-        """Makes fresh arguments of a distribution at a size, other ones each time."""
-
-        def draw(distribution: str) -> list[Any]:
-            case = Case(
-                size=size, dtype=dtype, distribution=distribution, seed=secrets.randbits(62)
-            )
-            return inputs.make_arguments(self.operation.spec, case, self.device)
-
-        return draw
 
     def _compare(self, trials: Sequence[Trial]) -> tuple[Comparison, ...]:
         """The candidate against each reference, and each reference against the baseline."""
@@ -522,31 +569,18 @@ class Referee:
             )
         return tuple(found)
 
-    def _launches(self, work: Sequence[tuple[Size, timing.Lane]]) -> tuple[CompiledKernel, ...]:
+    def _launches(self, work: Sequence[tuple[Size, Lane]]) -> tuple[CompiledKernel, ...]:
         """The different kernels that a call launches at each size, as the driver describes them."""
         gpu = self.gpu
         if gpu is None:
             return ()
-        found = dict.fromkeys(
-            CompiledKernel(
-                name=str(item["name"]),
-                target=f"sm_{gpu.compute_capability.replace('.', '')}",
-                dtype=self.operation.spec.timed_dtype,
-                size=size,
-                grid=tuple(int(extent) for extent in item["grid"]),
-                num_warps=-(-int(item["threads"]) // WARP_THREADS),
-                num_stages=None,
-                registers=int(item["registers"]),
-                shared_bytes=int(item["shared_bytes"]),
-                spill_bytes=int(item["local_bytes"]),
-                fits=True,
-                reason="",
-            )
+        target = f"sm_{gpu.compute_capability.replace('.', '')}"
+        dtype = self.operation.spec.timed_dtype
+        return tuple(
+            kernel
             for size, lane in work
-            for item in lane.work
-            if item["is_kernel"]
+            for kernel in timed_kernels.kernels_of(lane.work, lane.calls, target, size, dtype)
         )
-        return tuple(found)
 
     def _compile_offline(self, trial: Trial) -> Trial:
         """Add what the candidate compiles to for a named target, where there is no GPU."""
@@ -560,8 +594,9 @@ class Referee:
             self.operation.spec.timed_dtype,
             OFFLINE_TARGET,
             timeout_s=self.timeout_s,
-            hidden=_modules_of(self.operation.experts) if self.sandbox else None,
+            hidden=_hidden_in(self.operation) if self.sandbox else None,
         )
+        compiled = tuple(map(occupancy.with_occupancy, compiled))
         if failure is None:
             return dataclasses.replace(trial, compiled=compiled)
         reason = f"compiling for {OFFLINE_TARGET}: {failure.reason}"
@@ -594,9 +629,10 @@ def _references(
         ),
     )
     if expert not in ("auto", "none", *experts):
+        there = dict.fromkeys((*experts, *(item.name for item in operation.tutorials)))
         raise ConfigError(
             f"{operation.name} has no expert {expert!r}; there are"
-            f" {', '.join((*experts, 'auto', 'none'))}."
+            f" {', '.join((*there, 'auto', 'none'))}."
         )
     unknown = [name for name in contenders if name not in known]
     if unknown:
@@ -610,6 +646,11 @@ def _references(
     return (operation.baseline, *chosen, *(known[name] for name in contenders))
 
 
+def _hidden_in(operation: Operation) -> tuple[str, ...]:
+    """What candidates must not read: the experts' modules, and the files of others."""
+    return (*_modules_of(operation.experts), *operation.private_paths)
+
+
 def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
     """The modules that experts among references call into."""
     return tuple(
@@ -617,7 +658,9 @@ def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
             {
                 item.provenance.location.partition(":")[0]
                 for item in references
-                if item.role is Role.EXPERT and item.provenance.location
+                if item.role is Role.EXPERT
+                and item.provenance.origin == "package"
+                and item.provenance.location
             }
         )
     )
@@ -626,18 +669,6 @@ def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
 def _scout_count() -> int:
     """How many more workers a candidate gets: compiling is work for the host's cores."""
     return max(1, min(MAX_SCOUTS, (os.cpu_count() or 1) - 3))
-
-
-def _per_call(work: Sequence[dict[str, Any]], calls: int) -> dict[str, float]:
-    """How many nodes of each name a graph holds for each of its calls."""
-    counts: Counter[str] = Counter()
-    for item in work:
-        counts[str(item["name"])] += item["count"]
-    return {name: count / calls for name, count in counts.items()}
-
-
-def _listed(counts: dict[str, float]) -> str:
-    return ", ".join(f"{count:g} {name}" for name, count in sorted(counts.items())) or "nothing"
 
 
 def _failed_trial(implementation: Implementation, status: Status, reason: str, log: str) -> Trial:
@@ -651,6 +682,10 @@ def _failed_trial(implementation: Implementation, status: Status, reason: str, l
         compiled=(),
         timings=(),
         first_call_s=None,
+        compile_s=None,
+        autotune_s=None,
+        traffic=None,
+        dram=(),
     )
 
 
@@ -659,6 +694,7 @@ def _trial(
     kernels: tuple[KernelShare, ...],
     compiled: tuple[CompiledKernel, ...],
     timings: Sequence[Timing],
+    traffic: Traffic | None,
 ) -> Trial:
     failure = subject.failure
     status = failure.status if failure else Status.CORRECT
@@ -674,6 +710,10 @@ def _trial(
         compiled=compiled,
         timings=kept,
         first_call_s=subject.crew.first_call_s,
+        compile_s=subject.crew.compile_s,
+        autotune_s=subject.crew.autotune_s,
+        traffic=traffic if status is Status.CORRECT else None,
+        dram=(),
     )
 
 

@@ -29,7 +29,6 @@ PASSED_ON = (
     "NVIDIA_DRIVER_CAPABILITIES",
     "NVIDIA_VISIBLE_DEVICES",
     "PATH",
-    "PYTHONPATH",
     "VIRTUAL_ENV",
 )
 
@@ -53,11 +52,21 @@ def environment(home: Path, *, interpret: bool) -> dict[str, str]:
         # asks the driver's monitor instead of CUDA, which must not be initialised before a fork
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": _python_path(),
         "OMP_NUM_THREADS": str(min(4, os.cpu_count() or 1)),
     }
     if interpret:
         kept["TRITON_INTERPRET"] = "1"
+        # where there is a GPU, host code that asks for it must not find it
+        kept["CUDA_VISIBLE_DEVICES"] = ""
     return kept
+
+
+def _python_path() -> str:
+    # whoever is started must find this package however the referee did
+    ours = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join([ours, *(part for part in inherited if part)])
 
 
 def die_with_parent() -> None:

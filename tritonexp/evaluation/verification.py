@@ -12,6 +12,7 @@ GPU is quiet and what it needs has been compiled.
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 import time
 from collections import Counter, deque
@@ -36,6 +37,12 @@ MAX_FAILED_CASES = 3
 MAX_SCOUTED_BYTES = 256 << 20
 # of cases that several workers take, until they are made anew
 KEPT_BYTES = 1 << 30
+# a plain value in every dtype
+MUTED_POISON = 0x3C
+# fewer numbers may be right by chance, as a softmax of one is always 1
+LEAST_MUTED = 64
+# of a call whose kernels do nothing, and who waits for them may wait for ever
+MUTED_TIMEOUT_S = 5.0
 
 
 @dataclass
@@ -73,6 +80,12 @@ class Subject:
     def done(self) -> bool:
         """Whether nothing more is to be learned from it: often wrong, or a worker was lost."""
         return self.failed_cases >= MAX_FAILED_CASES or self.lost
+
+    def note_first_call(self, seconds: float, answer: dict[str, Any]) -> None:
+        """Keep how long a call took, and what of it was compiling, unless there was one before."""
+        if self.crew.first_call_s is None:
+            self.crew.first_call_s = seconds
+            self.crew.compile_s, self.crew.autotune_s = answers.compiling_of(answer)
 
     def fail(self, failure: WorkerFailedError) -> None:
         """Keep the first failure: the later ones often follow from it."""
@@ -252,8 +265,7 @@ class Verifier:
         case, log = item.case, ""
         try:
             answer = worker.answer(timeout_s, self.timeout_s)
-            if subject.crew.first_call_s is None:
-                subject.crew.first_call_s = time.perf_counter() - stint.begin_s
+            subject.note_first_call(time.perf_counter() - stint.begin_s, answer)
             self._check(item, subject, worker, answer)
             found = self._judged(item, worker)
             if found.status is Status.CORRECT and stint.repeats:
@@ -308,7 +320,8 @@ class Verifier:
             "run",
             arguments=item.layout.sets[0],
             outputs=item.layout.outputs,
-            poison=inputs.poison_byte(secrets.randbits(32)),
+            # no NaN where nothing is to be computed: it may be what is expected
+            poison=MUTED_POISON if muted else inputs.poison_byte(secrets.randbits(32)),
             muted=muted,
         )
 
@@ -324,13 +337,12 @@ class Verifier:
         self._call(item, worker)
         try:
             answer = worker.answer(self.timeout_s)
+            subject.note_first_call(time.perf_counter() - begin, answer)
         except WorkerFailedError as failure:
             raise ReferenceFailedError(
                 f"the baseline of {self.operation.name} failed {_at(case, failure.reason)}."
                 " Nothing can be judged without it; correct the operation's baseline.py or spec.py."
             ) from failure
-        if subject.crew.first_call_s is None:
-            subject.crew.first_call_s = time.perf_counter() - begin
         outputs = item.layout.results(worker.arena)
         # the baseline is judged by its own error: only the dtype's largest allowance bounds it
         error_ulp = correctness.error_of(outputs, item.expected, case.dtype).error_ulp
@@ -384,32 +396,40 @@ class Verifier:
 
         The last thing that is asked of a worker: it is left in a state that no honest call leaves.
         """
-        candidate = self._candidate
-        stint = next((item for item in stints if item.passed and item.worker.idle), None)
-        if candidate.failure is not None or stint is None or stint.passed is None:
-            return
-        item = self._prepare(stint.passed)
-        self._call(item, stint.worker, muted=True)
-        try:
-            answer = stint.worker.answer(self.timeout_s)
-            if not answers.flag_of(answer, "copied"):
+        ordinary = inputs.ordinary(self.operation.spec)
+        for stint in stints:
+            # each stopped at another size, and not at all are a candidate's kernels needed
+            case = stint.passed
+            if case is None or math.prod(case.size.extents) < LEAST_MUTED or not stint.worker.idle:
+                continue
+            # other values than it has seen, of which it may honestly keep the results
+            seed = secrets.choice(inputs.SEEDS)
+            fresh = dataclasses.replace(case, seed=seed, distribution=ordinary)
+            if self._candidate.failure is None and not self._run_muted(fresh, stint.worker):
                 return
-        except WorkerFailedError as failure:
-            # without its kernels it may raise what it likes
-            candidate.lost = candidate.lost or not stint.worker.alive
-            if failure.status is Status.TAMPERING:
-                candidate.fail(failure)
-            return
-        if self._judged(item, stint.worker).status is Status.CORRECT:
-            candidate.fail(
-                WorkerFailedError(
-                    Status.NOT_TRITON,
-                    _at(
-                        item.case,
-                        "the result is right though its own Triton kernels did nothing",
-                    ),
-                )
+
+    def _run_muted(self, case: Case, worker: WorkerProcess) -> bool:
+        """Whether more such runs are worth their time: one that hangs is enough."""
+        known = len(self._baseline.cases)
+        item = self._prepare(case)
+        # it is none of the cases: only the allowance is taken from what the baseline did
+        del self._baseline.cases[known:]
+        self._call(item, worker, muted=True)
+        try:
+            answer = worker.answer(min(self.timeout_s, MUTED_TIMEOUT_S))
+            is_right = (
+                answers.flag_of(answer, "copied")
+                and self._judged(item, worker).status is Status.CORRECT
             )
+        except WorkerFailedError as failure:
+            # without its kernels it may raise what it likes, and end as it likes
+            if failure.status is Status.TAMPERING:
+                self._candidate.fail(failure)
+            return failure.status is not Status.TIMEOUT
+        if is_right:
+            reason = "the result is right though its own Triton kernels did nothing"
+            self._candidate.fail(WorkerFailedError(Status.NOT_TRITON, _at(item.case, reason)))
+        return True
 
     def _repeat(self, item: Prepared, worker: WorkerProcess) -> None:
         """Run the same input once more: raises WorkerFailedError where the bits differ."""

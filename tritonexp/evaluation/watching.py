@@ -7,6 +7,7 @@ the referee sees from outside.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from types import TracebackType
@@ -59,23 +60,27 @@ class Guard:
 class Launches:
     """Counts, by name, the launches of the Triton kernels of one file while it is open.
 
-    With `muted` these launches do nothing.
+    With `muted` these launches do nothing. `functions` are the driver's handles of what was
+    launched, by which it is known again in a graph: a name can be anybody's.
     """
 
     def __init__(self, path: str, *, gpu: bool, muted: bool = False) -> None:
         self.counts: Counter[str] = Counter()
+        self.functions: set[int] = set()
         self._path = path
         self._gpu = gpu
         self._muted = muted
-        self._pending: list[Any] = []
+        self._pending: list[tuple[Any, CompiledKernel]] = []
         self._restored: list[tuple[type, str, Any]] = []
 
     def __enter__(self) -> Self:
         if self._gpu:
             self._replace(CompiledKernel, "launch_metadata", self._noted)
-            triton.knobs.runtime.launch_enter_hook.add(self._launched)
             if self._muted:
+                # and no hook: nobody who looks for one may see that they are watched
                 self._replace(CompiledKernel, "run", self._silenced)
+            else:
+                triton.knobs.runtime.launch_enter_hook.add(self._launched)
         else:
             self._replace(GridExecutor, "__call__", self._interpreted)
         return self
@@ -88,7 +93,7 @@ class Launches:
     ) -> None:
         for owner, name, original in reversed(self._restored):
             setattr(owner, name, original)
-        if self._gpu:
+        if self._gpu and not self._muted:
             triton.knobs.runtime.launch_enter_hook.remove(self._launched)
 
     def _replace(self, owner: type, name: str, make: Any) -> None:
@@ -103,19 +108,24 @@ class Launches:
     def _noted(self, original: Any) -> Any:
         def launch_metadata(kernel: CompiledKernel, grid: Any, stream: Any, *args: Any) -> Any:
             metadata = original(kernel, grid, stream, *args)
-            if self._owns(getattr(kernel.src, "fn", None)):
+            # a launch of no blocks is none, though Triton calls the hook
+            if self._owns(getattr(kernel.src, "fn", None)) and math.prod(grid) > 0:
                 if self._muted:
                     # it would have been launched
                     self.counts[kernel.name] += 1
                 # by identity: the hook is given the same object
-                self._pending.append(metadata)
+                self._pending.append((metadata, kernel))
             return metadata
 
         return launch_metadata
 
     def _launched(self, metadata: Any) -> None:
-        if any(metadata is item for item in self._pending):
-            self.counts[metadata.get()["name"]] += 1
+        kernel = next((kernel for item, kernel in self._pending if item is metadata), None)
+        if kernel is not None:
+            # not the metadata's name, which a kernel's own launch_metadata may replace
+            self.counts[kernel.name] += 1
+            if kernel.function is not None:
+                self.functions.add(int(kernel.function))
             self._pending.clear()
 
     def _silenced(self, original: Any) -> Any:

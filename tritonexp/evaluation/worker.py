@@ -21,6 +21,8 @@ import torch
 
 from tritonexp.evaluation import graphs, watching
 from tritonexp.evaluation.channel import Channel
+from tritonexp.evaluation.compiling import CompileClock
+from tritonexp.evaluation.counting import Requests
 from tritonexp.evaluation.memory import attach, view
 from tritonexp.evaluation.watching import Guard, Launches
 
@@ -49,6 +51,7 @@ class Worker:
         self._arena: torch.Tensor
         self._function: Callable[..., Any]
         self._gpu = False
+        self._compiles_here = False
         self._persisting_bytes = 0
         self._results: tuple[Any, ...] = ()
         self._sets: list[list[Any]] = []
@@ -59,7 +62,7 @@ class Worker:
     def attach(self, handle: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         """Map the arena; what only the start needed is then closed for good."""
         self._arena = attach(handle, descriptors[0] if descriptors else None)
-        self._gpu = self._arena.is_cuda
+        self._gpu = self._compiles_here = self._arena.is_cuda
         if self._gpu:
             self._persisting_bytes = watching.persisting_l2_bytes()
         self._seal()
@@ -85,6 +88,8 @@ class Worker:
     def compile(self) -> dict[str, Any]:
         """Wrap the implementation in torch.compile, for the contender of that name."""
         self._function = torch.compile(self._function, dynamic=False)
+        # processes of its own compile for it
+        self._compiles_here = False
         return {}
 
     def run(
@@ -101,7 +106,8 @@ class Worker:
         """
         values = self._arguments(arguments)
         self._poison_free_memory(outputs, poison)
-        with Launches(self._path, gpu=self._gpu, muted=muted) as launches:
+        clock = CompileClock()
+        with Launches(self._path, gpu=self._gpu, muted=muted) as launches, clock:
             result = self._call(values)
         results = _flat(result)
         # those of the call before are still held, so a new tensor cannot lie where they do
@@ -114,7 +120,18 @@ class Worker:
             "copied": copied,
             "launched": dict(launches.counts),
             "replaced": self._guard.replaced(),
+            # the interpreter compiles nothing
+            "compile_s": clock.compile_s if self._compiles_here else None,
+            "autotune_s": clock.autotune_s if self._compiles_here else None,
         }
+
+    def count(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
+        """Count what a call asks of memory in the interpreter, after one in which it is tuned."""
+        values = self._arguments(arguments)
+        self._function(*values)
+        with Requests(values) as requests:
+            self._function(*values)
+        return {**requests.counts, "argument_bytes": requests.argument_bytes}
 
     def capture(self, sets: list[list[dict[str, Any]]], passes: int) -> dict[str, Any]:
         """Capture one call for each set of arguments, `passes` times over, in one CUDA graph.
@@ -142,7 +159,7 @@ class Worker:
         _synchronize()
         places = [_data_ptr(item) for results in self._set_results for item in results]
         return {
-            "work": _work_of(graph),
+            "work": _work_of(graph, launches),
             "launched": dict(launches.counts),
             "distinct": len(set(places)) == len(places),
         }
@@ -157,8 +174,15 @@ class Worker:
         _synchronize()
         return {}
 
-    def replay(self, count: int, poison: int | None) -> dict[str, Any]:
-        """Replay the graph; microseconds of all `count` replays by CUDA events."""
+    def replay(
+        self, count: int, poison: int | None = None, late: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Replay the graph; microseconds of all `count` replays by CUDA events.
+
+        All results are filled with the byte `poison` before. `late` changes one set right before
+        the last replay, so that a kernel cannot tell by a pause that it is looked at: its arguments
+        become those of `values`, its results are filled with the byte `poison` of its own.
+        """
         if poison is not None:
             for results in self._set_results:
                 for result in results:
@@ -167,15 +191,31 @@ class Worker:
         # the first replay absorbs the switch from another process's context
         _replay(self._graph)
         _record(start)
-        for _ in range(count):
+        for _ in range(count - 1):
             _replay(self._graph)
+        if late is not None:
+            self._change(**late)
+        _replay(self._graph)
         _record(end)
         _wait_for_event(end)
         return {"elapsed_us": _elapsed_time(start, end) * 1e3}
 
+    def _change(self, index: int, values: list[dict[str, Any]] | None, poison: int | None) -> None:
+        if values is not None:
+            for target, source in zip(self._sets[index], self._arguments(values), strict=True):
+                if isinstance(target, torch.Tensor):
+                    _copy(target, source)
+        if poison is not None:
+            for result in self._set_results[index]:
+                _fill_bytes(result, poison)
+
     def time_events(self, count: int) -> dict[str, Any]:
-        """Microseconds of `count` eager calls, each on a flushed cache, by CUDA events."""
-        pairs = []
+        """Microseconds of `count` eager calls, each on a flushed cache, by CUDA events.
+
+        And how long the GPU still worked, all together, when the calls' events said that they were
+        over.
+        """
+        elapsed_us = late_us = 0.0
         self._set_results = [()] * len(self._sets)
         for index in range(count):
             start, end = _event(), _event()
@@ -184,20 +224,31 @@ class Worker:
             results = self._function(*self._sets[index % len(self._sets)])
             _record(end)
             self._set_results[index % len(self._sets)] = _flat(results)
-            pairs.append((start, end))
+            _wait_for_event(end)
+            begin = _perf_counter()
+            _synchronize()
+            late_us += (_perf_counter() - begin) * 1e6
+            elapsed_us += _elapsed_time(start, end) * 1e3
+        return {"elapsed_us": elapsed_us, "late_us": late_us}
+
+    def prepare_host(self) -> dict[str, Any]:
+        """Have a result of each set, so that eager calls find memory that is already there."""
+        self._set_results = [_flat(self._function(*values)) for values in self._sets]
         _synchronize()
-        return {"elapsed_us": sum(_elapsed_time(start, end) for start, end in pairs) * 1e3}
+        return {}
 
     def time_host(self, count: int) -> dict[str, Any]:
         """Microseconds of each of `count` eager calls by the host's clock, end to end."""
         times = []
         for index in range(count):
-            values = self._sets[index % len(self._sets)]
+            place = index % len(self._sets)
+            values = self._sets[place]
             _synchronize()
             begin = _perf_counter()
-            self._function(*values)
+            results = self._function(*values)
             _synchronize()
             times.append((_perf_counter() - begin) * 1e6)
+            self._set_results[place] = _flat(results)
         return {"times_us": times}
 
     def time_burst(self, count: int) -> dict[str, Any]:
@@ -232,13 +283,17 @@ class Worker:
         try:
             with Launches(self._path, gpu=True) as launches, _graph(graph):
                 self._results = _flat(self._function(*values))
-            work = _work_of(graph)
+            work = _work_of(graph, launches)
             _replay(graph)
             _synchronize()
             with profile(activities=[ProfilerActivity.CUDA]) as profiler:
                 _replay(graph)
                 _synchronize()
+            seen = any(event.device_type == DeviceType.CUDA for event in profiler.events())
         except RuntimeError:
+            seen = False
+        if not seen:
+            # it cannot be captured, or the profiler does not see into graphs
             _synchronize()
             with (
                 Launches(self._path, gpu=True) as launches,
@@ -369,12 +424,13 @@ def main(channel: Channel, seal: Callable[[], None]) -> None:
         channel.reply(**answer)
 
 
-def _work_of(graph: torch.cuda.CUDAGraph) -> list[dict[str, Any]]:
-    """What a graph holds; empty where nothing can tell."""
+def _work_of(graph: torch.cuda.CUDAGraph, launches: Launches) -> list[dict[str, Any]]:
+    """What a graph holds, and what of it are kernels of one's own; empty where nothing can tell."""
     try:
-        return graphs.describe(graph)
+        work = graphs.describe(graph)
     except (ImportError, RuntimeError):
         return []
+    return [item | {"own": item.pop("function", None) in launches.functions} for item in work]
 
 
 def _event() -> Any:

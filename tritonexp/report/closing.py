@@ -5,7 +5,7 @@ Does not cover how to run the job again: see reproduction.
 
 from __future__ import annotations
 
-from tritonexp.records import Clock, Evaluation, Mode, Outcome, Status, StudyRecord
+from tritonexp.records import Calibration, Clock, Evaluation, Mode, Outcome, Status, StudyRecord
 from tritonexp.report import rubric, speed, view, words
 from tritonexp.report.code import CodeFacts
 
@@ -47,7 +47,8 @@ def validity(record: StudyRecord, shown: view.Timed | None) -> str:
         lines.append(
             f"- Protocol `{protocol.name}` ({view.CLOCK_METHODS[protocol.clock]}):"
             f" {least if least == most else f'{least} to {most}'} rounds per side and size"
-            f" (at least {protocol.rounds} asked for), about"
+            f" (at least {protocol.rounds}, and at most {protocol.max_rounds} where a verdict was"
+            " open), about"
             f" {words.time_us(protocol.window_us)} µs of calls per side and round."
         )
         if protocol.clock is Clock.GRAPH:
@@ -65,6 +66,8 @@ def validity(record: StudyRecord, shown: view.Timed | None) -> str:
             f" {words.percent(worst)}"
             f" (allowed: {words.percent(protocol.max_clock_disagreement)})."
         )
+        lines.append(_clocks(evaluation))
+        lines.append(_calibration(evaluation.calibration))
         lines.append(
             "- A time beyond"
             f" {protocol.max_fraction_of_ceiling:.2f} of the measured ceiling would have been"
@@ -81,6 +84,55 @@ def validity(record: StudyRecord, shown: view.Timed | None) -> str:
             f" {words.number(ceilings.copy_gb_s, 0)} GB/s{rates}."
         )
     return "\n".join(lines)
+
+
+def _calibration(found: Calibration | None) -> str:
+    """How often the machine called one kernel faster or slower than itself."""
+    if found is None:
+        return (
+            "- This machine was not calibrated: how often it calls a kernel faster or slower than"
+            " itself is not known (`python -m tritonexp calibrate`)."
+        )
+    pairs = sum(item.pairs for item in found.sizes)
+    false = sum(item.false_verdicts for item in found.sizes)
+    reaches = ", ".join(
+        f"{item.size.label} ±{words.percent(item.usual_reach)}" for item in found.sizes
+    )
+    return (
+        f"- One {found.operation} kernel against itself on this machine, on"
+        f" {words.day(found.date)}: {false} of {pairs} pairs were not called a tie. In 95 % of the"
+        f" pairs the 95 % interval lay within {reaches}."
+    )
+
+
+def _clocks(evaluation: Evaluation) -> str:
+    """What the GPU's clocks did in the rounds, over all sizes."""
+    logs = evaluation.clock_logs
+    samples = [one for log in logs for one in log.samples if one is not None]
+    if not samples:
+        reasons = dict.fromkeys(log.reason for log in logs if log.reason)
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        return f"- The GPU's clocks were not read{why}, so throttling would not have been seen."
+    figures = (
+        ("SM clock", [one.sm_mhz for one in samples], "MHz"),
+        ("memory clock", [one.memory_mhz for one in samples], "MHz"),
+        ("temperature", [one.temperature_c for one in samples], "°C"),
+        ("power", [one.power_w for one in samples], "W"),
+    )
+    spans = ", ".join(
+        f"{name} {words.extent(known)} {unit}"
+        for name, values, unit in figures
+        if (known := [value for value in values if value is not None])
+    )
+    held = dict.fromkeys(reason for one in samples for reason in one.reasons or ())
+    held_back = f"; held back by {', '.join(sorted(held))}" if held else ""
+    again = sum(log.measured_again for log in logs)
+    left = sum(len(log.unsteady) for log in logs)
+    return (
+        f"- The GPU in {words.plural(len(samples), 'round')}: {spans}{held_back}."
+        f" {words.plural(again, 'unsteady round')} measured again, and {left} left that are"
+        f" unsteady. {logs[0].rule}"
+    )
 
 
 def _clock_disagreement(evaluation: Evaluation) -> float | None:

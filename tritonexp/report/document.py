@@ -9,15 +9,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from tritonexp.records import StudyRecord
-from tritonexp.report import closing, code, kernel, opening, plots, reproduction, speed, view
+from tritonexp.report import (
+    ceiling,
+    closing,
+    code,
+    doubt,
+    kernel,
+    opening,
+    plots,
+    reproduction,
+    speed,
+    view,
+)
 
 
 def write(record: StudyRecord, folder: Path) -> None:
-    """Write report.md, plots/comparison.png and plots/llm_vs_expert.png into a folder."""
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    """Write report.md and its pictures into a folder; some of them exist only where they apply."""
+    pictures = folder / "plots"
+    pictures.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(render(record), encoding="utf-8")
-    plots.draw_comparison(record, folder / "plots" / "comparison.png")
-    plots.draw_key_metric(record, folder / "plots" / "llm_vs_expert.png")
+    plots.draw_comparison(record, pictures / "comparison.png")
+    plots.draw_key_metric(record, pictures / "llm_vs_expert.png")
+    for draw, name in ((plots.draw_ceiling, "ceiling.png"), (plots.draw_rounds, "rounds.png")):
+        if not draw(record, pictures / name):
+            # of an earlier report in the same folder, which this one does not speak of
+            (pictures / name).unlink(missing_ok=True)
 
 
 def render(record: StudyRecord) -> str:
@@ -32,6 +48,8 @@ def render(record: StudyRecord) -> str:
         speed.times(record, shown),
         speed.key_metric(shown),
         speed.speedups(shown),
+        doubt.section(shown),
+        ceiling.section(record, shown),
         speed.host_times(shown),
         kernel.verification(record, shown),
         kernel.behaviour(record, shown, facts),

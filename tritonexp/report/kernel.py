@@ -5,8 +5,10 @@ What the source does is said only where `code` found it in the syntax tree.
 
 from __future__ import annotations
 
-from tritonexp.records import CompiledKernel, Evaluation, Mode, Status, StudyRecord, Timing
-from tritonexp.report import opening, rubric, view, words
+from collections.abc import Sequence
+
+from tritonexp.records import Evaluation, Mode, Status, StudyRecord, Timing, Trial
+from tritonexp.report import opening, rubric, view, words, work
 from tritonexp.report.code import CodeFacts, KernelFacts
 
 
@@ -90,12 +92,18 @@ def behaviour(record: StudyRecord, shown: view.Timed | None, facts: CodeFacts | 
         blocks.append("\n".join(_source_facts(facts)))
     if shown is not None:
         blocks.append(_measured_facts(shown))
-    compiled = record.evaluation.candidate.compiled if record.evaluation else ()
-    if not compiled and shown is not None:
-        compiled = shown.evaluation.candidate.compiled
-    if compiled:
-        blocks.append(_compiled_table(compiled))
-    return "\n\n".join(blocks)
+    own = record.evaluation
+    if own is not None:
+        if own.candidate.traffic is not None or shown is None or not shown.recorded:
+            blocks.append(work.memory_passes(own, "counted in this run"))
+        else:
+            blocks.append(work.memory_passes(shown.evaluation, shown.label))
+        blocks.append(work.memory_traffic(own))
+        if own.mode is Mode.INTERPRETER and own.candidate.compiled:
+            blocks.append(_kernels((own.candidate,), "Compiled"))
+    if shown is not None:
+        blocks.append(_kernels(shown.evaluation.trials, f"Launched, as {shown.label}, compiled"))
+    return "\n\n".join(block for block in blocks if block)
 
 
 def _source_facts(facts: CodeFacts) -> list[str]:
@@ -148,15 +156,17 @@ def _measured_facts(shown: view.Timed) -> str:
     evaluation = shown.evaluation
     trial = evaluation.candidate
     lines = [f"As {shown.label}:", ""]
-    lines.append(
-        f"- Launches of its own kernels per call: {words.count(rubric.own_launches(trial))}"
-    )
+    lines += [
+        work.launches(evaluation),
+        f"- Launches of its own kernels per call: {words.count(rubric.own_launches(trial))}",
+    ]
     lines += [
         f"- `{item.name}`: {words.plural(item.launches, 'launch')} ("
         f"{'its own' if item.own else 'not its own'}), {words.fraction(item.share)} of the"
         " call's GPU time"
         for item in trial.kernels
     ]
+    moved = work.moved_bytes(trial, evaluation)
     rows = []
     for size in evaluation.sizes:
         timing = trial.timing_at(size)
@@ -164,7 +174,7 @@ def _measured_facts(shown: view.Timed) -> str:
             (
                 size.label,
                 words.size_bytes(_floor_bytes(evaluation, timing)),
-                words.MISSING,
+                words.size_bytes(moved.get(size.label)),
                 (timing.floor_kind if timing else None) or words.MISSING,
                 words.fraction(timing.fraction_of_ceiling if timing else None),
                 words.fraction(view.baseline_fraction(evaluation, size)),
@@ -174,8 +184,8 @@ def _measured_facts(shown: view.Timed) -> str:
         "",
         (
             "Bytes: the least that a call must move follows from its floor time and the measured"
-            " copy"
-            " bandwidth; what the kernel really moved was not measured."
+            " copy bandwidth; what it moved was"
+            + (" measured by a profiler." if moved else " not measured (profile=ncu asks for it).")
         ),
         "",
         words.table(
@@ -202,39 +212,10 @@ def _floor_bytes(evaluation: Evaluation, timing: Timing | None) -> int | None:
     return round(timing.floor_us * evaluation.ceilings.copy_gb_s * 1e3)
 
 
-def _compiled_table(compiled: tuple[CompiledKernel, ...]) -> str:
-    target = ", ".join(sorted({item.target for item in compiled}))
-    return f"Compiled for {target}:\n\n" + words.table(
-        (
-            "kernel",
-            "size",
-            "dtype",
-            "grid",
-            "warps",
-            "stages",
-            "registers",
-            "shared memory",
-            "spills (B per thread)",
-            "fits",
-            "reason",
-        ),
-        [
-            (
-                item.name,
-                item.size.label if item.size else words.MISSING,
-                item.dtype or words.MISSING,
-                "x".join(map(str, item.grid)) if item.grid else words.MISSING,
-                str(item.num_warps),
-                words.count(item.num_stages),
-                words.count(item.registers),
-                words.size_bytes(item.shared_bytes),
-                words.count(item.spill_bytes),
-                {True: "yes", False: "no", None: words.MISSING}[item.fits],
-                view.one_line(item.reason) or words.MISSING,
-            )
-            for item in compiled
-        ],
-    )
+def _kernels(trials: Sequence[Trial], what: str) -> str:
+    """The kernels of some sides; "" where none is known."""
+    targets = sorted({item.target for trial in trials for item in trial.compiled})
+    return f"{what} for {', '.join(targets)}:\n\n{work.kernels_table(trials)}" if targets else ""
 
 
 def code_comparison(record: StudyRecord, shown: view.Timed | None, facts: CodeFacts | None) -> str:
@@ -274,7 +255,7 @@ def code_comparison(record: StudyRecord, shown: view.Timed | None, facts: CodeFa
             row.append(cell)
     blocks.append(words.table(header, rows))
     blocks.append(
-        "The expert's source stays in its package and is not copied here."
+        "The expert's source stays where it comes from and is not copied here."
         if expert is not None
         else "No expert took part, so there is no expert's source to compare with."
     )

@@ -202,6 +202,7 @@ def provenance(item: Provenance) -> str:
         "recorded": "recorded response of",
         "file": "file",
         "package": "package",
+        "tutorial": "Triton's tutorial",
         "library": "library",
         "house": "this project's own kernel,",
         "baseline": "baseline:",
@@ -209,7 +210,11 @@ def provenance(item: Provenance) -> str:
     text = f"{origins.get(item.origin, item.origin)} {item.name}"
     if item.version:
         text += f" {item.version}"
-    for detail in (item.location and f"`{item.location}`", item.licence):
+    for detail in (
+        item.location and f"`{item.location}`",
+        item.sha256 and f"sha256 {item.sha256[:12]}",
+        item.licence,
+    ):
         text += f", {detail}" if detail else ""
     return text
 

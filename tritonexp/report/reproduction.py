@@ -21,13 +21,15 @@ Beside this report in the MLflow run, each where it exists:
 - `prompt.md`, `response.md`, `candidate.py`: what was asked, answered and judged
 - `timings.json`: every time as a table
 - `environment.json`, `config.yaml`: where and how it ran
-- `plots/comparison.png`, `plots/llm_vs_expert.png`"""
+- `plots/comparison.png`, `plots/llm_vs_expert.png`: times and speed-ups
+- `plots/ceiling.png`: how near the hardware's ceiling each side came
+- `plots/rounds.png`: the rounds behind doubtful verdicts"""
 
 
 def command(record: StudyRecord) -> str:
     """The command that runs the same job again."""
     chosen = [f"{group}={getattr(record.choices, group)}" for group in GROUPS]
-    return shlex.join(["python", "run.py", *chosen, *_overrides(record)])
+    return shlex.join(["python", "run.py", *chosen, *_profile(record), *_overrides(record)])
 
 
 def reproduce(record: StudyRecord) -> str:
@@ -58,7 +60,7 @@ def reproduce(record: StudyRecord) -> str:
                             f"{group}={getattr(record.choices, group)}"
                             for group in ("sizes", "timing", "expert", "seed")
                         ),
-                        *_overrides(record, groups=("sizes",)),
+                        *_overrides(record, groups=("sizes", "expert")),
                     ]
                 ),
                 "sh",
@@ -73,11 +75,22 @@ def reproduce(record: StudyRecord) -> str:
     return "\n".join(lines)
 
 
+def _profile(record: StudyRecord) -> list[str]:
+    """The hardware profiler, where one was asked for."""
+    name = (record.config.get("profile") or {}).get("name", "none")
+    return [] if name == "none" else [f"profile={name}"]
+
+
 def _overrides(
-    record: StudyRecord, groups: tuple[str, ...] = ("model", "strategy", "sizes")
+    record: StudyRecord, groups: tuple[str, ...] = ("model", "strategy", "sizes", "expert")
 ) -> list[str]:
     """The keys inside a choice that a command line is known to change."""
-    keys = {"model": ("path", "sample", "base_url"), "strategy": ("n",), "sizes": ("custom",)}
+    keys = {
+        "model": ("path", "sample", "base_url"),
+        "strategy": ("n",),
+        "sizes": ("custom",),
+        "expert": ("path",),
+    }
     found = []
     for group in groups:
         settings = record.config.get(group)

@@ -190,7 +190,14 @@ def host_times(shown: view.Timed | None) -> str:
         ]
         for size in evaluation.sizes
     ]
-    first = ["first call (s)", *(words.number(trial.first_call_s, 2) for trial in trials)]
+    seconds = [
+        [name, *(words.number(value, 2) for value in values)]
+        for name, values in (
+            ("first call (s)", [trial.first_call_s for trial in trials]),
+            ("of it Triton's compiler (s)", [trial.compile_s for trial in trials]),
+            ("of it autotuning (s)", [trial.autotune_s for trial in trials]),
+        )
+    ]
     return "\n".join(
         [
             f"## Host time ({shown.label})",
@@ -198,9 +205,10 @@ def host_times(shown: view.Timed | None) -> str:
             "Microseconds of one eager call, end to end, launch overhead included: another question"
             " than the kernel's own time, and no part of any verdict"
             + (" but those of this host-clock protocol." if shown.clock is Clock.HOST else ".")
-            + " The first call's seconds include compilation and autotuning.",
+            + " The first call's seconds include compiling and autotuning; what of them was the one"
+            " and the other, the workers themselves say.",
             "",
-            words.table(["size", *(_column(trial) for trial in trials)], [*rows, first]),
+            words.table(["size", *(_column(trial) for trial in trials)], [*rows, *seconds]),
         ]
     )
 

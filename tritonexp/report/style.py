@@ -49,7 +49,7 @@ OUTCOME_COLOURS = {
 
 DPI = 150
 # of the 9 point type that stands under a heading
-LETTERS_PER_INCH = 15
+LETTERS_PER_INCH = 14
 
 
 def figure(width_in: float, height_in: float, heading: str, details: str) -> Any:

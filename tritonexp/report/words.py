@@ -34,6 +34,12 @@ def span(interval: Interval, decimals: int) -> str:
     return f"[{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
 
 
+def extent(values: Sequence[float]) -> str:
+    """The lowest and the highest without decimals, as in 1,755 to 1,980; one where they agree."""
+    ends = dict.fromkeys(number(end, 0) for end in (min(values), max(values)))
+    return " to ".join(ends)
+
+
 def ratio(value: float | None, interval: Interval | None = None) -> str:
     """A speed-up, as in 1.023x [1.010, 1.034]."""
     if value is None:

@@ -42,6 +42,8 @@ ARTIFACTS = (
     "report.md",
     "plots/comparison.png",
     "plots/llm_vs_expert.png",
+    "plots/ceiling.png",
+    "plots/rounds.png",
 )
 TIMINGS = "timings.json"
 REPORT = "comparison.md"

@@ -1,7 +1,7 @@
 """Deletes all that lies in its folder, its log and its caches with it, and computes nothing.
 
 operation: softmax
-status: NOT_TRITON
+status: NOT_TRITON or IMPORT_ERROR
 interpreter: NOT_TRITON
 """
 

@@ -2,7 +2,7 @@
 stream that the caller could wait for.
 
 operation: softmax
-status: INCORRECT
+status: RUNTIME_ERROR
 """
 
 import pickle

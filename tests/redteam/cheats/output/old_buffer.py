@@ -1,7 +1,7 @@
 """Computes once for each shape and dtype, and returns that result in every later call.
 
 operation: softmax
-status: INCORRECT
+status: WRONG_FORM
 """
 
 import torch

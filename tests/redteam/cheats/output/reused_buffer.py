@@ -3,7 +3,7 @@
 What it writes stays in the cache, where others have to write to memory.
 
 operation: softmax
-status: STALE_RESULT
+status: WRONG_FORM
 """
 
 import torch

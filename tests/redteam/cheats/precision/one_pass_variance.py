@@ -1,7 +1,7 @@
 """The variance as mean of squares less square of mean, which is all rounding far from zero.
 
 operation: layer_norm
-status: INCORRECT
+status: INCORRECT or STALE_RESULT
 interpreter: INCORRECT
 """
 

@@ -2,7 +2,7 @@
 last result of the shape.
 
 operation: layer_norm
-status: STALE_RESULT
+status: NOT_TRITON
 """
 
 import torch

@@ -2,7 +2,7 @@
 nobody wrote to those that take a time.
 
 operation: softmax
-status: STALE_RESULT
+status: NOT_TRITON
 """
 
 import sys

@@ -2,7 +2,7 @@
 after, without renewing the copy; one row is launched each time, so that a kernel is seen.
 
 operation: softmax
-status: INCORRECT
+status: WRONG_FORM
 """
 
 import torch

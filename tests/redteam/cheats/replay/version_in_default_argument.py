@@ -2,7 +2,7 @@
 leaves the counter as it was, so later calls find an old result.
 
 operation: layer_norm
-status: STALE_RESULT
+status: NOT_TRITON or STALE_RESULT
 """
 
 import torch

@@ -1,7 +1,7 @@
 """torch.compile writes the kernel; the file names torch.softmax alone.
 
 operation: softmax
-status: NOT_TRITON
+status: NOT_TRITON or TIMEOUT
 """
 
 import torch

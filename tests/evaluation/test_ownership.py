@@ -1,0 +1,98 @@
+"""Whose kernels did the work, on graphs and profiles as a worker describes them."""
+
+from collections import Counter
+
+import pytest
+
+from tritonexp.evaluation import ownership
+from tritonexp.evaluation.lanes import Lane
+from tritonexp.records import Clock
+
+
+def kernel(name, count=1, *, own=True):
+    """A kernel's node of a graph."""
+    return {"name": name, "is_kernel": True, "own": own, "count": count}
+
+
+FILL = {"name": "CU_GRAPH_NODE_TYPE_MEMSET", "is_kernel": False, "own": False, "count": 1}
+
+
+def lane(work, launched, calls=1):
+    """A lane whose graph holds this work."""
+    return Lane(worker=None, clock=Clock.GRAPH, calls=calls, work=work, launched=Counter(launched))
+
+
+def judged(work, launched, profiled):
+    """Why the work is not a candidate's own, in a graph of one call that is profiled."""
+    shares = ownership.shares_of(profiled, work, Counter(launched))
+    return ownership.why_not_own(lane(work, launched), "8x8", shares, work)
+
+
+def test_graph_of_own_launches_needs_no_profiler():
+    """Each call's launches are told; what share each has is not known where there are several."""
+    work = [kernel("a", 6), kernel("b", 3), kernel("b", 3)]
+    shares = ownership.shares_in_graph(lane(work, {"a": 6, "b": 6}, calls=3))
+    assert [(item.name, item.launches, item.share) for item in shares] == [
+        ("a", 2, None),
+        ("b", 2, None),
+    ]
+    (alone,) = ownership.shares_in_graph(lane([kernel("a", 3)], {"a": 3}, calls=3))
+    assert (alone.share, alone.own) == (1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("work", "launched"),
+    [
+        ([], {"a": 1}),
+        ([kernel("a"), kernel("other", own=False)], {"a": 1}),
+        ([kernel("a"), FILL], {"a": 1}),
+        ([kernel("a", 2)], {"a": 1}),
+        # another's kernel of the name, and none of ours
+        ([kernel("a", own=False)], {"a": 1}),
+    ],
+)
+def test_graph_that_may_hold_other_work_is_left_to_the_profiler(work, launched):
+    """Nothing is concluded from names alone, nor from a graph that could not be read."""
+    assert ownership.shares_in_graph(lane(work, launched)) is None
+
+
+def test_share_is_of_the_gpu_time():
+    """A fill beside the own kernel is allowed a tenth, and no more."""
+    work = [kernel("a"), FILL]
+    assert judged(work, {"a": 1}, [("a", 1, 95.0), ("Memset (Device)", 1, 5.0)]) == ""
+    why = judged(work, {"a": 1}, [("a", 1, 80.0), ("Memset (Device)", 1, 20.0)])
+    assert "80%" in why
+    assert "Memset" in why
+
+
+def test_kernel_of_the_same_name_is_not_own():
+    """In a graph the function counts: one launch of ours does not cover one of the library's."""
+    foreign = [kernel("softmax", own=False), kernel("b")]
+    assert "0%" in judged(foreign, {"softmax": 1}, [("softmax", 1, 9.0), ("b", 1, 0.0)])
+    both = [kernel("softmax", own=False), kernel("softmax")]
+    assert "0%" in judged(both, {"softmax": 1}, [("softmax", 2, 9.0)])
+
+
+def test_names_must_do_where_nothing_was_captured():
+    """What runs eagerly only has launches by name, which the profiler must see as often."""
+    assert ownership.shares_of([("a", 2, 5.0)], [], Counter({"a": 2}))[0].own
+    assert not ownership.shares_of([("a", 3, 5.0)], [], Counter({"a": 2}))[0].own
+
+
+def test_profiler_that_saw_nothing_condemns_no_fill():
+    """Beside own kernels a graph may copy and fill memory; what other kernels do must be seen."""
+    assert judged([kernel("a"), FILL], {"a": 1}, []) == ""
+    why = judged([kernel("a"), kernel("other", own=False)], {"a": 1}, [])
+    assert "the profiler saw nothing" in why
+    assert "other" in why
+    assert "the profiler saw nothing" in judged([FILL], {}, [])
+
+
+def test_timed_graph_must_hold_what_a_closer_look_finds():
+    """A call that is captured for the look may differ from those that were timed."""
+    looked_at = [kernel("a")]
+    shares = ownership.shares_of([("a", 1, 5.0)], looked_at, Counter({"a": 1}))
+    timed = lane([kernel("library", 4, own=False)], {}, calls=4)
+    why = ownership.why_not_own(timed, "8x8", shares, looked_at)
+    assert "1 library" in why
+    assert "1 a" in why

@@ -1,0 +1,103 @@
+"""What a call costs, on a real GPU: occupancy, launches, compiling, and what is asked of memory.
+
+Needs a CUDA GPU; what can be shown without one is in tests/evaluation.
+"""
+
+import shutil
+
+import pytest
+import torch
+from candidates import RIGHT, candidate
+
+from tritonexp import operations
+from tritonexp.evaluation import Referee
+from tritonexp.records import Clock, Status, TimingProtocol
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+]
+
+# conf/timing/device.yaml with fewer rounds
+DEVICE = TimingProtocol(
+    name="device",
+    clock=Clock.GRAPH,
+    rounds=8,
+    max_rounds=8,
+    window_us=2000.0,
+    host_calls=5,
+    cold_factor=4.0,
+    margin=0.01,
+    max_clock_disagreement=0.05,
+    max_fraction_of_ceiling=1.0526,
+)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """The right softmax beside all references, at one size that does not fit into a cache."""
+    operation = operations.load("softmax")
+    with Referee(
+        operation,
+        sizes=[operation.spec.size((16_384, 4096))],
+        protocol=DEVICE,
+        profile="ncu",
+    ) as made:
+        found = made.evaluate(candidate(RIGHT))
+    assert (found.status, found.candidate.reason) == (Status.CORRECT, "")
+    return found
+
+
+def test_driver_tells_the_occupancy_of_every_kernel(judged):
+    """Of one kernel of ours in a call, and of the baseline's five."""
+    for trial in judged.trials:
+        assert all(0 < kernel.occupancy <= 1 for kernel in trial.compiled)
+        assert all(kernel.blocks_per_sm >= 1 for kernel in trial.compiled)
+    (kernel,) = judged.candidate.compiled
+    assert kernel.launches == 1
+    baseline = judged.references[0]
+    assert sum(kernel.launches for kernel in baseline.compiled) == 5
+
+
+def test_driver_agrees_with_the_rules(judged):
+    """What the driver says is what the offline compiler would have said of the same figures."""
+    from tritonexp.evaluation.occupancy import MAX_BLOCKS_PER_SM, blocks_per_sm
+
+    (kernel,) = judged.candidate.compiled
+    if kernel.target not in MAX_BLOCKS_PER_SM:
+        pytest.skip(f"no rules for {kernel.target}")
+    assert kernel.blocks_per_sm == blocks_per_sm(
+        kernel.target, kernel.num_warps, kernel.registers, kernel.shared_bytes
+    )
+
+
+def test_first_call_is_mostly_compiling(judged):
+    """The parts are no more than the whole, and torch's baseline compiles nothing of Triton's."""
+    own, baseline = judged.candidate, judged.references[0]
+    assert 0 < own.compile_s <= own.first_call_s
+    assert own.autotune_s == 0
+    assert baseline.compile_s == 0
+
+
+def test_passes_are_counted_beside_the_verification(judged):
+    """In the interpreter, on this machine too; the expert's where it can run there."""
+    by_name = {trial.implementation.name: trial.traffic for trial in judged.trials}
+    assert by_name["candidate"].reason == ""
+    assert by_name["candidate"].read_bytes == by_name["candidate"].least_read_bytes
+    assert by_name["candidate"].written_bytes == by_name["candidate"].least_written_bytes
+    assert by_name["baseline"].torch_read_bytes // by_name["baseline"].least_read_bytes == 5
+    assert by_name["house"].reason == ""
+    assert by_name["liger"].reason or by_name["liger"].launches == 1
+
+
+def test_profiler_measures_or_says_why_not(judged):
+    """With Nsight Compute and the right to read counters: one read and one write of 256 MiB."""
+    if judged.profile.reason:
+        assert "ncu" in judged.profile.reason.lower() or "counters" in judged.profile.reason
+        pytest.skip(judged.profile.reason)
+    assert shutil.which("ncu")
+    (found,) = judged.candidate.dram
+    assert found.reason == ""
+    assert found.read_bytes == pytest.approx(256 << 20, rel=0.1)
+    # what is still in the cache at the end is written later
+    assert found.written_bytes == pytest.approx(256 << 20, rel=0.4)

@@ -1,0 +1,147 @@
+"""Holds what a worker says of its times against the referee's own clock.
+
+Does not cover a lie within max_clock_disagreement, nor one of a host time within its slack.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from tritonexp.evaluation import answers
+from tritonexp.evaluation.lanes import Lane, Setting
+from tritonexp.evaluation.process import WorkerFailedError
+from tritonexp.records import Status
+
+CLOCK_TRIES = 4
+# the referee's two counts differ by work of about this length, long beside its scheduling noise
+CLOCK_SPAN_US = 6_000.0
+# how much of its claimed time a worker may have used beyond it in the rounds, more than when its
+# clock was checked
+MAX_HIDDEN_SHARE = 0.2
+# how much of the time that a request takes must be in the calls that it is for
+LEAST_HOST_SHARE = 0.5
+HOST_SLACK_US = 1_000.0
+# whatever a worker says of its times, it is not asked for more at once
+MAX_COUNT = 10_000
+# how much longer a call may take when the clocks are checked than in the rounds before
+MAX_SLOWER = 1.25
+# of the GPU's work after a call's event: waiting for nothing takes some microseconds
+REST_US = 15.0
+REST_SHARE = 0.05
+# how much slower the baseline may be in turns with the candidate than alone
+MAX_SLOWED = 1.1
+ALONE_TURNS = 5
+ALONE_TRIES = 3
+
+
+def check_clock(lane: Lane, setting: Setting) -> None:
+    """Time two counts of replays from outside: what both cost alike cancels in the difference.
+
+    They are asked for like any round, so a worker cannot tell which replays are checked. Both
+    clocks watch the same replays, so a GPU that throttles meanwhile does not come between them.
+    """
+    allowed = setting.protocol.max_clock_disagreement
+    once_us = lane.median_us * lane.calls
+    seen = []
+    gap_us = 0.0
+    for attempt in range(CLOCK_TRIES):
+        _use_gpu()
+        span_us = CLOCK_SPAN_US * 2**attempt
+        few = setting.jittered(lane.count)
+        wanted = math.ceil(span_us / once_us * setting.generator.uniform(1, 1.3))
+        more = min(MAX_COUNT, max(1, wanted))
+        by_referee_us, by_worker_us = [], []
+        for count in (few, few + more):
+            begin = time.perf_counter()
+            answer = lane.worker.call("replay", setting.timeout_s, count=count)
+            by_referee_us.append((time.perf_counter() - begin) * 1e6)
+            by_worker_us.append(answers.time_of(answer, "elapsed_us"))
+        referee_us, worker_us = (
+            (times[1] - times[0]) / (more * lane.calls) for times in (by_referee_us, by_worker_us)
+        )
+        lane.referee_us = referee_us
+        gaps_us = (a - b for a, b in zip(by_referee_us, by_worker_us, strict=True))
+        gap_us = max(gap_us, *gaps_us)
+        seen.append(f"{worker_us:.2f} and {referee_us:.2f}")
+        if abs(referee_us - worker_us) <= allowed * abs(referee_us):
+            _check_rounds(lane, gap_us, referee_us)
+            return
+    raise WorkerFailedError(
+        Status.CLOCK_MISMATCH,
+        f"the worker's clock and the referee's disagree on the same replays in {CLOCK_TRIES} tries:"
+        f" {'; '.join(seen)} us a call; {allowed:.0%} apart is allowed",
+    )
+
+
+def _use_gpu() -> None:
+    """Be the last who used the GPU, as another lane is in the rounds: the switch takes a while."""
+    torch.zeros(1, device="cuda")
+    torch.cuda.synchronize()
+
+
+def _check_rounds(lane: Lane, gap_us: float, referee_us: float) -> None:
+    """Raise where the rounds hid more time than the check, in which the worker told the truth."""
+    if lane.median_us * MAX_SLOWER < referee_us:
+        raise WorkerFailedError(
+            Status.CLOCK_MISMATCH,
+            f"a call took {referee_us:.2f} us by the referee's clock and {lane.median_us:.2f} us in"
+            f" the rounds; {MAX_SLOWER:g} times as long is allowed",
+        )
+    hidden_us = float(np.median(lane.gaps_us)) - gap_us
+    claimed_us = float(np.median(lane.claimed_us))
+    if hidden_us > MAX_HIDDEN_SHARE * claimed_us:
+        raise WorkerFailedError(
+            Status.CLOCK_MISMATCH,
+            f"a round took {hidden_us:.0f} us more than the {claimed_us:.0f} us that the worker"
+            f" told of; {MAX_HIDDEN_SHARE:.0%} are allowed",
+        )
+
+
+def check_rest(answer: dict[str, Any], count: int) -> None:
+    """Raise where the GPU still worked for calls that were over by their events."""
+    rest_us = answers.rest_of(answer, "late_us")
+    elapsed_us = answers.time_of(answer, "elapsed_us")
+    if rest_us > REST_US * count + REST_SHARE * elapsed_us:
+        raise WorkerFailedError(
+            Status.CLOCK_MISMATCH,
+            f"the GPU worked for {rest_us:.0f} us after {count} calls had ended by their events,"
+            f" which told of {elapsed_us:.0f} us",
+        )
+
+
+def check_alone(baseline: Lane, candidate: Lane, turn_us: Callable[[], float]) -> None:
+    """Raise where the baseline is slower while the candidate's process can do something.
+
+    `turn_us` takes a turn of the baseline.
+    """
+    for _ in range(ALONE_TRIES):
+        with candidate.worker.paused():
+            alone_us = float(np.median([turn_us() for _ in range(ALONE_TURNS)]))
+        if baseline.median_us <= MAX_SLOWED * alone_us:
+            return
+    raise WorkerFailedError(
+        Status.TAMPERING,
+        f"the baseline took {baseline.median_us:.2f} us a call in the rounds, and {alone_us:.2f} us"
+        " while the candidate's process was stopped: it worked out of its turn",
+    )
+
+
+def time_host(lane: Lane, setting: Setting) -> None:
+    """Have eager calls timed by the worker's host clock, and by the referee's all together."""
+    calls = setting.protocol.host_calls
+    begin = time.perf_counter()
+    answer = lane.worker.call("time_host", setting.timeout_s, count=calls)
+    wall_us = (time.perf_counter() - begin) * 1e6
+    times = answers.times_of(answer, "times_us", calls)
+    if sum(times) < LEAST_HOST_SHARE * wall_us - HOST_SLACK_US:
+        raise WorkerFailedError(
+            Status.CLOCK_MISMATCH,
+            f"{calls} calls took {wall_us:.0f} us, and the worker told of {sum(times):.0f} us",
+        )
+    lane.host_us = float(np.median(times))

@@ -1,0 +1,188 @@
+"""Rounds: implementations take turns until it is settled which is faster, or a maximum is reached.
+
+In some rounds, which no worker can foresee, values or results are changed and what a replay made of
+them is compared with float64. A round in which the GPU was unsteady is taken again.
+
+Does not cover throttling that begins and ends within a round.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tritonexp import statistics
+from tritonexp.evaluation import answers, clocks
+from tritonexp.evaluation.clock_checks import check_rest
+from tritonexp.evaluation.lanes import (
+    Lane,
+    Results,
+    Setting,
+    fail_wrong,
+    guarded,
+    read_results,
+    write,
+)
+from tritonexp.records import Clock, ClockLog, ClockSample
+
+# of the values of a set, in the round that changes some
+MIXED_SHARE = 0.5
+# of the rounds asked for: how many are added at a time where a verdict is open
+STEP_SHARE = 0.5
+
+
+def take_rounds(setting: Setting, lanes: Sequence[Lane]) -> ClockLog:
+    """All rounds of a size, in an order that is shuffled anew in each; tells what the clocks did.
+
+    Of the rounds asked for, and of those added each time, two are verified.
+    """
+    protocol = setting.protocol
+    samples: list[ClockSample | None] = []
+    wanted = protocol.rounds
+    step = max(2, round(protocol.rounds * STEP_SHARE))
+    # what held the clocks back before the first round is not that round's
+    setting.clocks.read()
+    while True:
+        samples += _take(setting, lanes, wanted - len(samples))
+        if wanted >= protocol.max_rounds or _is_settled(setting, lanes):
+            break
+        wanted = min(protocol.max_rounds, wanted + step)
+    measure_again = functools.partial(_take_again, setting, lanes)
+    counted, again = clocks.settle(samples, measure_again)
+    return clocks.log_of(setting.size, counted, again, setting.clocks.reason)
+
+
+def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSample | None]:
+    """Take rounds, two of them verified where there are as many.
+
+    In one, half of the values of a set are new, and nothing says so; in the other, nothing is
+    new but what the results are overwritten with. So whoever skips work by a look at its input, or
+    at its output, is found out by the one or the other.
+    """
+    samples = []
+    # not the first: half-new values show something only to who has seen the old ones
+    mixed = setting.generator.integers(1, count) if count > 1 else 0
+    same = setting.generator.choice(np.delete(np.arange(count), mixed)) if count > 1 else -1
+    for number in range(count):
+        order = [lanes[i] for i in setting.generator.permutation(len(lanes))]
+        judge = None
+        if number == mixed:
+            judge = _mixed_round(setting, order)
+        elif number == same and setting.witness != setting.mixed:
+            judge = _same_round(setting, order)
+        else:
+            for lane in order:
+                guarded(take_turn, lane, setting, None)
+        samples.append(setting.clocks.read())
+        # judging is work for the GPU, and no part of the round
+        if judge is not None:
+            judge()
+    return samples
+
+
+def _take_again(setting: Setting, lanes: Sequence[Lane], number: int) -> ClockSample | None:
+    """Take one of the rounds again, of all lanes together, and let it count in its place."""
+    for index in setting.generator.permutation(len(lanes)):
+        guarded(_replace_turn, lanes[index], setting, number)
+    return setting.clocks.read()
+
+
+def _replace_turn(lane: Lane, setting: Setting, number: int) -> None:
+    take_turn(lane, setting, None)
+    lane.rounds_us[number] = lane.rounds_us.pop()
+
+
+def _is_settled(setting: Setting, lanes: Sequence[Lane]) -> bool:
+    """Whether more rounds would change no verdict on the candidate."""
+    candidate = next((lane for lane in lanes if lane.is_candidate), None)
+    if candidate is None or candidate.failure is not None:
+        return True
+    return all(
+        statistics.is_settled(candidate.rounds_us, lane.rounds_us, setting.protocol.margin)
+        for lane in lanes
+        if lane is not candidate and lane.failure is None
+    )
+
+
+def _mixed_round(setting: Setting, lanes: Sequence[Lane]) -> Callable[[], None]:
+    """Take a round in which half of the values of a set are new; it is yet to be judged."""
+    old, new, decoy = setting.kept[setting.mixed], setting.ordinary(), setting.ordinary()
+    fresh = [
+        torch.where(torch.rand(b.shape, device=b.device) < MIXED_SHARE, b, a)
+        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+        else b
+        for a, b in zip(old, new, strict=True)
+    ]
+    results: Results = {}
+    for lane in lanes:
+        guarded(_mixed_turn, lane, setting, fresh, decoy, results)
+    setting.kept[setting.mixed] = decoy
+    return lambda: fail_wrong(
+        lanes, setting.judge(fresh, results), "a timed call on values half of them new"
+    )
+
+
+def _mixed_turn(
+    lane: Lane,
+    setting: Setting,
+    fresh: list[object],
+    decoy: list[object],
+    results: Results,
+) -> None:
+    if lane.clock is Clock.GRAPH:
+        # they come between two replays: a pause would tell a kernel that it is looked at
+        write(lane, setting, {setting.spare: fresh})
+        values = setting.layout.sets[setting.spare]
+        take_turn(lane, setting, {"index": setting.mixed, "values": values, "poison": None})
+    else:
+        write(lane, setting, {setting.mixed: fresh})
+        take_turn(lane, setting, None)
+    # the fresh values are gone before anybody asks for what became of them
+    write(lane, setting, {setting.mixed: decoy, setting.spare: decoy})
+    read_results(lane, setting, setting.mixed, results)
+
+
+def _same_round(setting: Setting, lanes: Sequence[Lane]) -> Callable[[], None]:
+    """Take a round in which a set's results are overwritten; it is yet to be judged."""
+    results: Results = {}
+    for lane in lanes:
+        guarded(_same_turn, lane, setting, results)
+    kept = setting.kept[setting.witness]
+    return lambda: fail_wrong(
+        lanes, setting.judge(kept, results), "a timed call whose old result was erased"
+    )
+
+
+def _same_turn(lane: Lane, setting: Setting, results: Results) -> None:
+    poison = setting.poison()
+    take_turn(lane, setting, {"index": setting.witness, "values": None, "poison": poison})
+    read_results(lane, setting, setting.witness, results)
+
+
+def take_turn(lane: Lane, setting: Setting, late: dict[str, Any] | None) -> None:
+    """One lane's turn in a round; `late` changes a set before the last of a graph's replays."""
+    lane.rounds_us.append(turn_us(lane, setting, late))
+
+
+def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) -> float:
+    """Microseconds of a call in one turn of a lane, by the worker's clock."""
+    count = lane.count
+    if lane.clock is Clock.GRAPH:
+        count = setting.jittered(count)
+        begin = time.perf_counter()
+        answer = lane.worker.call("replay", setting.timeout_s, count=count, late=late)
+        claimed_us = answers.time_of(answer, "elapsed_us")
+        if late is None:
+            lane.claimed_us.append(claimed_us)
+            lane.gaps_us.append((time.perf_counter() - begin) * 1e6 - claimed_us)
+    else:
+        command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
+        answer = lane.worker.call(command, setting.timeout_s, count=count)
+        if lane.clock is Clock.EVENTS:
+            check_rest(answer, count)
+    return answers.time_of(answer, "elapsed_us") / (count * lane.calls)

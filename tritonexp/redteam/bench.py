@@ -1,0 +1,182 @@
+"""Have a referee judge the fixtures, one after another, and open a new one where it breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from tritonexp import operations
+from tritonexp.records import (
+    Clock,
+    Environment,
+    Evaluation,
+    Implementation,
+    Mode,
+    Role,
+    Status,
+    TimingProtocol,
+)
+from tritonexp.redteam.findings import Verdict
+from tritonexp.redteam.fixtures import ATTACK, Fixture, applying
+
+# the study's smaller two: enough to see whether a kernel is caught, whatever its speed
+LADDER = ((1024, 1024), (2048, 2048))
+# conf/timing/device.yaml but for the rounds, which are few, since no speed is told here
+PROTOCOL = TimingProtocol(
+    name="device",
+    clock=Clock.GRAPH,
+    rounds=8,
+    max_rounds=8,
+    window_us=2000.0,
+    host_calls=5,
+    cold_factor=4.0,
+    margin=0.01,
+    max_clock_disagreement=0.05,
+    max_fraction_of_ceiling=1.0526,
+)
+# many fixtures sleep or loop for minutes, and an honest call takes milliseconds
+TIMEOUT_S = 10.0
+
+
+class Judge(Protocol):
+    """What the red team asks of an opened referee."""
+
+    def wait_ready(self) -> None:
+        """Return once it can judge at once."""
+
+    def evaluate(self, candidate: Implementation) -> Evaluation:
+        """Judge a candidate."""
+
+    def close(self) -> None:
+        """End what it started."""
+
+
+def mode_here() -> Mode:
+    """Where kernels are judged on this machine."""
+    from tritonexp.evaluation import environment
+
+    return Mode.GPU if environment.find_gpu() else Mode.INTERPRETER
+
+
+def environment_here(*, sandbox: bool) -> Environment:
+    """Where a run is made that starts now."""
+    from tritonexp.evaluation import confinement, environment
+    from tritonexp.evaluation.sandbox import DESCRIPTION_OF_OFF
+
+    return environment.describe(
+        environment.find_gpu(), confinement.description() if sandbox else DESCRIPTION_OF_OFF
+    )
+
+
+def judge(
+    fixtures: Sequence[Fixture],
+    mode: Mode,
+    *,
+    sandbox: bool = True,
+    timeout_s: float = TIMEOUT_S,
+) -> Iterator[Verdict]:
+    """Judge those fixtures that apply, each verdict as soon as it is there.
+
+    Raises what opening a referee raises, and nothing after that: a referee that then breaks is a
+    finding.
+    """
+    for name, group in groupby(applying(fixtures, mode), key=lambda fixture: fixture.operation):
+        with Bench(operations.load(name), mode, sandbox=sandbox, timeout_s=timeout_s) as bench:
+            for fixture in group:
+                yield bench.judge(fixture)
+
+
+class Bench:
+    """One referee before which the fixtures of an operation come one after another."""
+
+    def __init__(
+        self,
+        operation: operations.Operation,
+        mode: Mode,
+        *,
+        sandbox: bool = True,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.operation = operation
+        self.mode = mode
+        self._arguments: dict[str, Any] = {
+            "operation": operation,
+            "sizes": tuple(operation.spec.size(extents) for extents in LADDER),
+            "protocol": PROTOCOL,
+            "expert": "none",
+            "contenders": (),
+            "timeout_s": timeout_s,
+            "sandbox": sandbox,
+        }
+        self._referee: Judge | None = None
+
+    def __enter__(self) -> Self:
+        self._opened()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._drop()
+
+    def judge(self, fixture: Fixture) -> Verdict:
+        """Judge a fixture and, after an attack, a right kernel by the same referee."""
+        begin = time.perf_counter()
+        status, reason, log = self._evaluate(fixture.candidate())
+        seconds = time.perf_counter() - begin
+        return Verdict(
+            fixture=fixture,
+            named=fixture.named(self.mode),
+            status=status,
+            reason=reason,
+            log=log,
+            seconds=seconds,
+            aftermath=self._aftermath() if fixture.family == ATTACK else "",
+        )
+
+    def _aftermath(self) -> str:
+        house = next(item for item in self.operation.contenders if item.name == "house")
+        right = dataclasses.replace(house, name="candidate", role=Role.CANDIDATE)
+        status, reason, _ = self._evaluate(right)
+        if status is Status.CORRECT:
+            return ""
+        found = "none" if status is None else status.value
+        return f"a right kernel after it was not CORRECT but {found} ({reason})"
+
+    def _evaluate(self, candidate: Implementation) -> tuple[Status | None, str, str]:
+        try:
+            trial = self._opened().evaluate(candidate).candidate
+        except Exception as error:  # noqa: BLE001 - whatever makes the referee raise is a finding
+            self._drop()
+            return None, f"{type(error).__name__}: {error}", traceback.format_exc()
+        return trial.status, trial.reason, trial.log
+
+    def _opened(self) -> Judge:
+        if self._referee is None:
+            self._referee = _referee()(**self._arguments)
+            # so that no fixture's time holds the imports
+            self._referee.wait_ready()
+        return self._referee
+
+    def _drop(self) -> None:
+        """Close the referee; the next fixture gets a new one."""
+        referee, self._referee = self._referee, None
+        # one that broke has been told of; that it cannot be closed either adds nothing
+        with contextlib.suppress(Exception):
+            if referee is not None:
+                referee.close()
+
+
+def _referee() -> Callable[..., Judge]:
+    from tritonexp.evaluation import Referee
+
+    return Referee
