@@ -437,8 +437,10 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def _machine_facts() -> MachineFacts:
-    from tritonexp.evaluation import ceilings, environment
+    from tritonexp.evaluation import ceilings, environment, lease
 
     gpu = environment.find_gpu()
-    bandwidth_gb_s = ceilings.ceilings_of(gpu, ()).copy_gb_s if gpu else None
-    return environment.facts_of(gpu, bandwidth_gb_s)
+    if gpu is None:
+        return environment.facts_of(None, None)
+    with lease.leased(gpu.uuid, progress=lambda text: print(text, file=sys.stderr)):
+        return environment.facts_of(gpu, ceilings.ceilings_of(gpu, ()).copy_gb_s)

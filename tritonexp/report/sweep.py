@@ -1,7 +1,8 @@
 """Several records side by side: per operation, model and prompt, then every job.
 
 A group's jobs differ in seed or sample only: any other choice that varies within the sweep splits
-the groups. Failures count: in the share correct, and as 0 in the score.
+the groups, so runs of different timing protocols are never pooled. Failures count: in the share
+correct, and as 0 in the score.
 Does not cover pooling of figures from different GPUs: the table names the GPUs of each group.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tritonexp.records import Comparison, Interval, Mode, Outcome, Status, StudyRecord
-from tritonexp.report import sweep_plot, view, words
+from tritonexp.report import matching, protocols, protocols_plot, sweep_plot, view, words
 from tritonexp.statistics import geometric_mean, proportion_interval
 
 # choices that split a group where they vary within the sweep
@@ -94,15 +95,20 @@ class Group:
 
 
 def write_comparison(records: Sequence[StudyRecord], sweep: str, folder: Path) -> dict[str, float]:
-    """Write comparison.md and comparison.png; returns the figures of the sweep to be logged."""
+    """Write comparison.md and its pictures; returns the figures of the sweep to be logged."""
     if not records:
         raise ValueError(
             f"sweep {sweep!r} has no records to compare; check its id against the logged runs."
         )
     groups = group(records)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.md").write_text(render(groups, sweep), encoding="utf-8")
+    matches = matching.matches(records)
+    text = render(groups, sweep, protocols.section(matches, records))
+    (folder / "comparison.md").write_text(text, encoding="utf-8")
     sweep_plot.draw(groups, sweep, folder / "comparison.png")
+    if not protocols_plot.draw(matches, sweep, folder / protocols.PICTURE):
+        # of an earlier report in the same folder, which this one does not speak of
+        (folder / protocols.PICTURE).unlink(missing_ok=True)
     return metrics(groups)
 
 
@@ -177,8 +183,8 @@ def metrics(groups: Sequence[Group]) -> dict[str, float]:
     return found
 
 
-def render(groups: Sequence[Group], sweep: str) -> str:
-    """The text of comparison.md."""
+def render(groups: Sequence[Group], sweep: str, section: str = "") -> str:
+    """The text of comparison.md, with a section on what else the sweep compares."""
     jobs = [job for item in groups for job in item.jobs]
     correct = sum(job.correct for job in jobs)
     started = sorted(job.record.started for job in jobs)
@@ -219,6 +225,7 @@ def render(groups: Sequence[Group], sweep: str) -> str:
         "",
         "![Speed-up over the baseline per model and prompt](comparison.png)",
         "",
+        *([section, ""] if section else []),
         "## Every job",
         "",
         _jobs_table(groups),
@@ -349,7 +356,8 @@ def _job(record: StudyRecord) -> Job:
     correct = record.status is Status.CORRECT and (
         shown is None or shown.evaluation.status is Status.CORRECT
     )
-    usable = shown if correct else None
+    # what another protocol recorded is not this job's figure
+    usable = shown if correct and not _other_protocol(record, shown) else None
     return Job(
         record=record,
         correct=correct,
@@ -359,13 +367,20 @@ def _job(record: StudyRecord) -> Job:
         fraction_of_ceiling=(
             usable.fraction_of_ceiling(usable.evaluation.candidate) if usable else None
         ),
-        where=_where(evaluation.mode if evaluation else None, shown),
+        where=_where(record, evaluation.mode if evaluation else None, shown),
         error_ulp=evaluation.candidate.error_ulp if evaluation else None,
     )
 
 
-def _where(mode: Mode | None, shown: view.Timed | None) -> str:
-    if shown is None:
+def _other_protocol(record: StudyRecord, shown: view.Timed | None) -> bool:
+    """Whether the figures come from an earlier evaluation by another protocol than was chosen."""
+    if shown is None or not shown.recorded or shown.evaluation.protocol is None:
+        return False
+    return shown.evaluation.protocol.name != record.choices.timing
+
+
+def _where(record: StudyRecord, mode: Mode | None, shown: view.Timed | None) -> str:
+    if shown is None or _other_protocol(record, shown):
         return "interpreter, not timed" if mode is Mode.INTERPRETER else words.MISSING
     return f"recorded on {shown.where}" if shown.recorded else shown.where
 
