@@ -5,6 +5,7 @@ Needs a CUDA GPU; what can be shown without one is in tests/evaluation.
 
 import dataclasses
 
+import builders as build
 import pytest
 import torch
 from candidates import KERNEL, RIGHT, body, candidate
@@ -12,26 +13,13 @@ from candidates import KERNEL, RIGHT, body, candidate
 from tritonexp import operations
 from tritonexp.errors import DoesNotFitError
 from tritonexp.evaluation import Referee
-from tritonexp.records import Clock, Mode, Outcome, Role, Status, TimingProtocol
+from tritonexp.records import Clock, Mode, Outcome, Role, Status
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
 ]
 
-# conf/timing/device.yaml with fewer rounds
-DEVICE = TimingProtocol(
-    name="device",
-    clock=Clock.GRAPH,
-    rounds=8,
-    max_rounds=8,
-    window_us=2000.0,
-    host_calls=5,
-    cold_factor=4.0,
-    margin=0.01,
-    max_clock_disagreement=0.05,
-    max_fraction_of_ceiling=1.0526,
-)
 SMOKE = (1024, 1024)
 
 # the right result by torch, and a kernel of the file that is launched beside it
@@ -132,7 +120,7 @@ def judge():
     with Referee(
         operation,
         sizes=[operation.spec.size(SMOKE)],
-        protocol=DEVICE,
+        protocol=build.FEW_ROUNDS,
         expert="none",
         contenders=(),
         timeout_s=20,
@@ -160,17 +148,19 @@ def test_house_kernel_is_correct_and_timed(name):
     size = operation.spec.size(SMOKE)
     house = next(item for item in operation.contenders if item.name == "house")
     source = dataclasses.replace(house, name="candidate", role=Role.CANDIDATE)
-    with Referee(operation, sizes=[size], protocol=DEVICE, expert="none", contenders=()) as judge:
+    with Referee(
+        operation, sizes=[size], protocol=build.FEW_ROUNDS, expert="none", contenders=()
+    ) as judge:
         found = judge.evaluate(source)
     trial = found.candidate
     assert (trial.status, trial.reason) == (Status.CORRECT, "")
     assert found.mode is Mode.GPU
-    assert found.protocol == DEVICE
+    assert found.protocol == build.FEW_ROUNDS
     assert found.environment.gpu.uuid
     assert found.ceilings.copy_gb_s > 0
     (timing,) = trial.timings
     assert timing.clock is Clock.GRAPH
-    assert len(timing.rounds_us) >= DEVICE.rounds
+    assert len(timing.rounds_us) >= build.FEW_ROUNDS.rounds
     assert timing.interval_us.low <= timing.median_us <= timing.interval_us.high
     assert timing.host_us > 0
     assert timing.referee_us == pytest.approx(timing.median_us, rel=0.25)
@@ -190,7 +180,7 @@ def test_kernel_against_itself_is_a_tie():
     house = next(item for item in operation.contenders if item.name == "house")
     source = dataclasses.replace(house, name="candidate", role=Role.CANDIDATE)
     with Referee(
-        operation, sizes=[size], protocol=DEVICE, expert="none", contenders=("house",)
+        operation, sizes=[size], protocol=build.FEW_ROUNDS, expert="none", contenders=("house",)
     ) as judge:
         found = judge.evaluate(source)
     assert found.candidate.status is Status.CORRECT
@@ -203,7 +193,9 @@ def test_size_beyond_the_memory_is_refused_before_anything_runs():
     """The bytes that are needed and those that are free are told; nothing was allocated."""
     operation = operations.load("softmax")
     size = operation.spec.size((1_048_576, 65_536))
-    with Referee(operation, sizes=[size], protocol=DEVICE, expert="none", contenders=()) as judge:
+    with Referee(
+        operation, sizes=[size], protocol=build.FEW_ROUNDS, expert="none", contenders=()
+    ) as judge:
         with pytest.raises(DoesNotFitError, match=r"needs about [\d,]{15,} bytes .* bytes free"):
             judge.check_fits()
         assert judge._arenas == []

@@ -5,32 +5,19 @@ Needs a CUDA GPU; what can be shown without one is in tests/evaluation.
 
 import shutil
 
+import builders as build
 import pytest
 import torch
 from candidates import RIGHT, candidate
 
 from tritonexp import operations
 from tritonexp.evaluation import Referee
-from tritonexp.records import Clock, Status, TimingProtocol
+from tritonexp.records import Status
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
 ]
-
-# conf/timing/device.yaml with fewer rounds
-DEVICE = TimingProtocol(
-    name="device",
-    clock=Clock.GRAPH,
-    rounds=8,
-    max_rounds=8,
-    window_us=2000.0,
-    host_calls=5,
-    cold_factor=4.0,
-    margin=0.01,
-    max_clock_disagreement=0.05,
-    max_fraction_of_ceiling=1.0526,
-)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +27,7 @@ def judged():
     with Referee(
         operation,
         sizes=[operation.spec.size((16_384, 4096))],
-        protocol=DEVICE,
+        protocol=build.FEW_ROUNDS,
         profile="ncu",
     ) as made:
         found = made.evaluate(candidate(RIGHT))

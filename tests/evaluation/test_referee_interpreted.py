@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import builders as build
 import pytest
 import torch
 from candidates import KERNEL, RIGHT, body, candidate
@@ -20,23 +21,11 @@ from processes import children_of
 from tritonexp import operations
 from tritonexp.errors import ConfigError
 from tritonexp.evaluation import Referee, offline, process
-from tritonexp.records import Clock, Mode, Status, TimingProtocol
+from tritonexp.records import Mode, Status
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
 
 ROOT = Path(__file__).resolve().parents[2]
-DEVICE = TimingProtocol(
-    name="device",
-    clock=Clock.GRAPH,
-    rounds=20,
-    max_rounds=20,
-    window_us=2000.0,
-    host_calls=5,
-    cold_factor=4.0,
-    margin=0.01,
-    max_clock_disagreement=0.05,
-    max_fraction_of_ceiling=1.0526,
-)
 RETURN = "return fused(x, torch.empty_like(x))"
 # walks up to the loop that serves the referee, and takes its end of the channel
 FIND_CHANNEL = """\
@@ -65,7 +54,7 @@ def judge():
     """One referee for all tests; a call of a candidate may take two seconds."""
     operation = few_sizes()
     size = operation.spec.size((1024, 1024))
-    with Referee(operation, sizes=[size], protocol=DEVICE, timeout_s=2) as made:
+    with Referee(operation, sizes=[size], protocol=build.FEW_ROUNDS, timeout_s=2) as made:
         made.wait_ready()
         yield made
 
@@ -427,7 +416,7 @@ offline.compile_for = lambda *_, **__: ((), None)
 operation = few_sizes()
 text = sys.argv[1] + {RETURN!r}
 size = operation.spec.size((1024, 1024))
-with Referee(operation, sizes=[size], protocol=DEVICE, timeout_s=5) as judge:
+with Referee(operation, sizes=[size], protocol=build.FEW_ROUNDS, timeout_s=5) as judge:
     for source in (body(text), RIGHT, body(text), RIGHT):
         print(judge.evaluate(candidate(source)).candidate.status.value)
 """
@@ -477,7 +466,7 @@ def test_unknown_reference_names_the_known_ones(choice, told):
     """A wrong choice ends before anything is started, and lists what there is."""
     operation = few_sizes()
     with pytest.raises(ConfigError, match=told):
-        Referee(operation, sizes=[], protocol=DEVICE, **choice)
+        Referee(operation, sizes=[], protocol=build.FEW_ROUNDS, **choice)
 
 
 def is_short(reason):

@@ -5,6 +5,7 @@ Needs no GPU; where there is one, the referee would use it, and tests/test_gpu_w
 
 import dataclasses
 
+import builders as build
 import pytest
 import torch
 from candidates import RIGHT, body, candidate
@@ -12,22 +13,9 @@ from processes import children_of
 
 from tritonexp import operations
 from tritonexp.evaluation import Referee
-from tritonexp.records import Clock, Evaluation, Status, TimingProtocol, from_json, to_json
+from tritonexp.records import Evaluation, Status, from_json, to_json
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
-
-DEVICE = TimingProtocol(
-    name="device",
-    clock=Clock.GRAPH,
-    rounds=20,
-    max_rounds=20,
-    window_us=2000.0,
-    host_calls=5,
-    cold_factor=4.0,
-    margin=0.01,
-    max_clock_disagreement=0.05,
-    max_fraction_of_ceiling=1.0526,
-)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +31,7 @@ def judge():
     )
     operation = dataclasses.replace(operation, spec=spec)
     with Referee(
-        operation, sizes=[spec.size((1024, 1024))], protocol=DEVICE, profile="ncu"
+        operation, sizes=[spec.size((1024, 1024))], protocol=build.FEW_ROUNDS, profile="ncu"
     ) as made:
         yield made
 
