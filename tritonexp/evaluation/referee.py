@@ -115,6 +115,7 @@ class Referee:
         gpu_wait_s: float = lease.WAIT_S,
         sandbox: bool = True,
         profile: str | None = None,
+        counts_traffic: bool = True,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         # a no-op where it is there already
@@ -143,7 +144,10 @@ class Referee:
             hidden=_hidden_in(self.operation) if sandbox else None,
             progress=progress,
         )
-        self._traffic = TrafficCounter(self.operation.spec, self._interpreters)
+        # for who wants to know why a kernel is fast; no verdict needs it
+        self._traffic = (
+            TrafficCounter(self.operation.spec, self._interpreters) if counts_traffic else None
+        )
         self.prepare()
 
     def __enter__(self) -> Self:
@@ -160,7 +164,8 @@ class Referee:
     def close(self) -> None:
         """End the references' workers; the fork servers stand until this process ends."""
         self._end_standing()
-        self._traffic.close()
+        if self._traffic is not None:
+            self._traffic.close()
         if self._clocks is not None:
             self._clocks.close()
         for arenas in (self._arenas, self._scout_arenas):
@@ -178,7 +183,8 @@ class Referee:
             # first, since verifying begins with the baseline
             reference_server.fork_ahead(*[1] * (len(self._references) - len(self._standing)))
             candidate_server.fork_ahead(1 + _scout_count())
-            self._traffic.prepare(self._references)
+            if self._traffic is not None:
+                self._traffic.prepare(self._references)
 
     def wait_ready(self) -> None:
         """Return once workers can be forked; an evaluation waits for it by itself."""
@@ -270,7 +276,7 @@ class Referee:
             verifier = Verifier(
                 self.operation, subjects, self.device, self.timeout_s, self._progress
             )
-            if self.mode is Mode.GPU:
+            if self.mode is Mode.GPU and self._traffic is not None:
                 # beside the others, on a core that they leave
                 self._traffic.start([subject.worker.implementation for subject in subjects])
             verifier.run(cases, timed_sizes)
@@ -431,6 +437,8 @@ class Referee:
 
         On a GPU nothing of it is left running, since it would disturb the timing.
         """
+        if self._traffic is None:
+            return {}
         if subjects[0].failure is not None:
             self._traffic.close()
             return {}

@@ -113,6 +113,7 @@ class Bench:
             "contenders": (),
             "timeout_s": timeout_s,
             "sandbox": sandbox,
+            "counts_traffic": False,
         }
         self._referee: Judge | None = None
 
