@@ -458,6 +458,18 @@ def test_fixture_gets_its_verdict_in_the_interpreter(path, bench_for):
     assert verdict.problem == "", f"{verdict}\n{verdict.log}"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
+def test_jobs_judge_side_by_side():
+    """With several processes every fixture is judged once, and who takes too much comes last."""
+    chosen = fixtures.read_folder(fixtures.FOLDER, "attack/fork_bomb.py")
+    chosen += fixtures.read_folder(fixtures.FOLDER, "output/[nz]*.py")
+    chosen += fixtures.read_folder(fixtures.FOLDER, "honest/softmax_addresses.py")
+    found = list(bench.judge(chosen, Mode.INTERPRETER, jobs=2))
+    assert sorted(item.fixture.name for item in found) == sorted(item.name for item in chosen)
+    assert [item.problem for item in found] == [""] * len(found)
+    assert found[-1].fixture.alone
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.timeout(7200)

@@ -139,6 +139,8 @@ def redteam(options: argparse.Namespace) -> int:
     from tritonexp.redteam.findings import Findings, Verdict
     from tritonexp.terminal import show
 
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs {options.jobs} judges nothing; give 1 or more.")
     for path in (options.json, options.markdown):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{path} cannot be written: its folder is absent; make that first.")
@@ -154,7 +156,7 @@ def redteam(options: argparse.Namespace) -> int:
         )
     verdicts: list[Verdict] = []
     where = bench.environment_here(sandbox=sandbox)
-    for verdict in bench.judge(chosen, mode, sandbox=sandbox):
+    for verdict in bench.judge(chosen, mode, sandbox=sandbox, jobs=options.jobs):
         verdicts.append(verdict)
         passed = timedelta(seconds=int(time.monotonic() - begin))
         # at once, and each time the whole file: a run that is killed keeps what it had
@@ -404,6 +406,7 @@ def _parser() -> argparse.ArgumentParser:
         default="on",
         help="off lets every cheat do what you may do yourself: for a machine to throw away",
     )
+    judged.add_argument("--jobs", type=int, default=1, help="judge as many at once; default: 1")
     judged.add_argument("--json", metavar="FILE", type=Path, help="write every verdict there")
     judged.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
 

@@ -334,6 +334,51 @@ for _ in range(2000):
     assert busy.poll() is None
 
 
+TRY_SHARED = TRY.replace("wait_s=0", "wait_s=0, shared=True")
+
+
+def test_a_shared_lease_is_shared_and_keeps_out_who_would_be_alone(folder):
+    """Several may share it; meanwhile nobody has it alone, and who has it alone shares nothing."""
+    with lease.leased(UUID, shared=True):
+        assert attempt(TRY_SHARED) == "held"
+        assert "is held by" in attempt()
+    with lease.leased(UUID):
+        assert "is held by" in attempt(TRY_SHARED)
+    assert attempt() == "held"
+
+
+def test_who_waits_to_be_alone_is_before_those_who_come_to_share(start):
+    """Sharers that follow each other without a gap do not keep another out for ever."""
+    code = f"""
+import sys, time
+from tritonexp.evaluation.lease import leased
+print("begins", flush=True)
+for _ in range(2000):
+    with leased({UUID!r}, shared=True):
+        time.sleep(0.02)
+"""
+    sharers = [start(code) for _ in range(3)]
+    for sharer in sharers:
+        sharer.stdout.readline()
+    with lease.leased(UUID, wait_s=5):
+        assert "is held by" in attempt(TRY_SHARED)
+    assert [sharer.poll() for sharer in sharers] == [None] * 3
+
+
+def test_who_shares_it_cannot_have_it_alone_as_well(folder):
+    """Two who tried would wait for each other for ever; the lease is given back after that."""
+    with lease.leased(UUID, shared=True):
+        with lease.leased(UUID, shared=True):
+            pass
+        with pytest.raises(LeaseError, match="cannot have it alone"), lease.leased(UUID):
+            pass
+        assert "is held by" in attempt()
+    assert attempt() == "held"
+    with lease.leased(UUID), lease.leased(UUID, shared=True):
+        # who has it alone may share it with itself
+        assert "is held by" in attempt(TRY_SHARED)
+
+
 def test_a_started_process_does_not_keep_the_lease(start):
     """What the holder has started by exec outlives it without the lease."""
     code = HOLD.replace(

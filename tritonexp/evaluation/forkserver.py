@@ -140,16 +140,18 @@ class ForkServer:
             for count in missing:
                 self._ask_fork(count)
 
-    def fork(self, count: int) -> Forks:
+    def fork(self, count: int, *, profiles: bool = False) -> Forks:
         """Workers in a folder of their own: private, or one could poison another's compile cache.
 
+        Where they are to profile, none is there ahead: starting the profiler takes seconds.
         Raises EvaluationError if the server is gone.
         """
         self.wait_ready()
         try:
-            found = next((item for item in self._spare if len(item.channels) == count), None)
+            fits = (item for item in self._spare if len(item.channels) == count)
+            found = None if profiles else next(fits, None)
             if found is None:
-                self._ask_fork(count)
+                self._ask_fork(count, profiles=profiles)
                 found = self._spare[-1]
             self._settle()
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError) as error:
@@ -159,13 +161,16 @@ class ForkServer:
         self._spare.remove(found)
         return found
 
-    def _ask_fork(self, count: int) -> None:
+    def _ask_fork(self, count: int, *, profiles: bool = False) -> None:
         pairs = [Channel.pair() for _ in range(count)]
         folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="crew-"))
         forks = Forks(folder, [ours for ours, _ in pairs])
         try:
             self._control.ask(
-                "fork", tuple(theirs.fileno() for _, theirs in pairs), folder=str(folder)
+                "fork",
+                tuple(theirs.fileno() for _, theirs in pairs),
+                folder=str(folder),
+                profiles=profiles,
             )
         finally:
             for _, theirs in pairs:

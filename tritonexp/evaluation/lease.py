@@ -7,6 +7,8 @@ The files are in /tmp, and not where TMPDIR points, which differs between users 
 /dev/shm, which candidates may write to. TRITONEXP_LEASES names another folder: all processes that
 are to keep out of each other's way need the same one, with mode 1777 if they are several users'.
 
+Several may share a lease, as those who verify do; whoever waits to have it alone is next.
+
 Within a process, a lease is one thread's. That thread may take it again, and gives it back when it
 has left as often as it has entered; other threads wait like other processes. A forked child holds
 nothing of its parent's: it waits like any other process.
@@ -60,6 +62,7 @@ class _Turn:
     process_id: int = field(default_factory=os.getpid)
     lock: threading.RLock = field(default_factory=threading.RLock)
     depth: int = 0
+    shared: bool = False
     descriptor: int = -1
 
 
@@ -88,20 +91,22 @@ os.register_at_fork(
 def leased(
     gpu_uuid: str,
     *,
+    shared: bool = False,
     wait_s: float = WAIT_S,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[None]:
     """Hold a GPU alone within the block, after waiting for whoever holds it.
 
-    `progress` is told who that is, at once and then every minute. `wait_s` of 0 does not wait, and
-    infinity has no limit. Raises LeaseError where the GPU is still held after that, or where no
-    lease can be had at all, and ConfigError for a wait_s below 0.
+    Or `shared` with others who hold it so. `progress` is told who is waited for, at once and then
+    every minute. `wait_s` of 0 does not wait, and infinity has no limit. Raises LeaseError where
+    the GPU is still held after that, where no lease can be had at all, and where this thread shares
+    it and would have it alone as well; ConfigError for a wait_s below 0.
     """
     if math.isnan(wait_s) or wait_s < 0:
         raise ConfigError(f"wait_s={wait_s} is no time to wait for a GPU; give 0 or more seconds.")
     path = _path_of(gpu_uuid)
     turn = _turns.setdefault(str(path), _Turn())
-    _enter(turn, path, _Patience(path, wait_s, progress))
+    _enter(turn, path, _Patience(path, wait_s, progress), shared=shared)
     try:
         yield
     finally:
@@ -143,12 +148,18 @@ class _Patience:
         return min(POLL_S, self._deadline - now)
 
 
-def _enter(turn: _Turn, path: Path, patience: _Patience) -> None:
+def _enter(turn: _Turn, path: Path, patience: _Patience, *, shared: bool) -> None:
     while not turn.lock.acquire(blocking=False):
         time.sleep(patience.next_wait_s(lambda: "another thread of this process"))
     try:
         if turn.depth == 0:
-            turn.descriptor = _lock(path, patience)
+            turn.descriptor, turn.shared = _lock(path, patience, shared=shared), shared
+        elif turn.shared and not shared:
+            # two that did so would wait for each other for ever
+            raise LeaseError(  # noqa: TRY301 - the lock is given back like after any other
+                f"this process shares the lease {path} with others, and cannot have it alone before"
+                " it has given that back."
+            )
         turn.depth += 1
     except BaseException:
         turn.lock.release()
@@ -170,12 +181,12 @@ def _leave(turn: _Turn) -> None:
         turn.lock.release()
 
 
-def _lock(path: Path, patience: _Patience) -> int:
+def _lock(path: Path, patience: _Patience, *, shared: bool) -> int:
     """Wait for a file's lock, and sign the file."""
     # who waits stands at the door meanwhile, and a holder that comes back at once is behind them
     door = _wait_for(path.with_suffix(".queue"), path, patience)
     try:
-        descriptor = _wait_for(path, path, patience)
+        descriptor = _wait_for(path, path, patience, shared=shared)
     finally:
         _unlock(door)
     try:
@@ -187,13 +198,13 @@ def _lock(path: Path, patience: _Patience) -> int:
     return descriptor
 
 
-def _wait_for(path: Path, lease: Path, patience: _Patience) -> int:
-    while (descriptor := _try_lock(path)) is None:
+def _wait_for(path: Path, lease: Path, patience: _Patience, *, shared: bool = False) -> int:
+    while (descriptor := _try_lock(path, shared=shared)) is None:
         time.sleep(patience.next_wait_s(lambda: _holder(lease)))
     return descriptor
 
 
-def _try_lock(path: Path) -> int | None:
+def _try_lock(path: Path, *, shared: bool = False) -> int | None:
     """A descriptor of a file that is locked for us; None where another has it.
 
     Raises LeaseError for a file that nobody could lock.
@@ -204,16 +215,17 @@ def _try_lock(path: Path) -> int | None:
             _descriptors.add(descriptor)
         is_ours = False
         try:
-            is_ours = _flocked(descriptor, path)
+            is_ours = _flocked(descriptor, path, shared=shared)
         finally:
             if not is_ours:
                 _unlock(descriptor)
     return descriptor if is_ours else None
 
 
-def _flocked(descriptor: int, path: Path) -> bool:
+def _flocked(descriptor: int, path: Path, *, shared: bool) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         # a file that was removed meanwhile is one that nobody else will find
         there = path.stat(follow_symlinks=False)
     except (BlockingIOError, FileNotFoundError):

@@ -61,14 +61,19 @@ class Crew:
     """The workers of one implementation; they share a folder, and so what each compiles."""
 
     def __init__(
-        self, server: ForkServer, implementation: Implementation, arenas: Sequence[Arena]
+        self,
+        server: ForkServer,
+        implementation: Implementation,
+        arenas: Sequence[Arena],
+        *,
+        profiles: bool = False,
     ) -> None:
         """Take a worker for each arena, and have each import the implementation.
 
-        Raises EvaluationError where none can be forked. What an import comes to is known to each
-        worker's `finish_start`.
+        Only with `profiles` can they be asked to profile. What an import comes to is known to each
+        worker's `finish_start`. Raises EvaluationError where none can be forked.
         """
-        self._forks = server.fork(len(arenas))
+        self._forks = server.fork(len(arenas), profiles=profiles)
         self.implementation = implementation
         # of any of the workers, compiling included
         self.first_call_s: float | None = None
@@ -239,6 +244,7 @@ class WorkerProcess:
             "load": "importing the file",
             "run": "a call",
             "count": "a call in the interpreter",
+            "profile": "a call under the profiler",
             "capture": "capturing the call in a CUDA graph",
         }.get(self._command, self._command)
 

@@ -87,6 +87,8 @@ FREE_SHARE = 0.9
 CONTEXT_BYTES = 640 << 20
 # beyond the verification, beside which it is counted what calls ask of memory
 TRAFFIC_WAIT_S = 2.0
+# with fewer, counting beside the timing would take the core of whoever is timed
+LEAST_CORES = 4
 # more find nothing to do: a study has some 50 kinds of cases, each compiled in a third of a second
 MAX_SCOUTS = 12
 
@@ -113,11 +115,19 @@ class Referee:
         seed: int = 0,
         timeout_s: float = 60.0,
         gpu_wait_s: float = lease.WAIT_S,
+        verifies_alone: bool = True,
+        scouts: int | None = None,
         sandbox: bool = True,
         profile: str | None = None,
         counts_traffic: bool = True,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Make ready; the workers of a first evaluation are forked meanwhile.
+
+        With `verifies_alone=False` several referees verify at once, and only time alone: what one
+        candidate takes of the GPU's memory is then lacking to another. `scouts` is how many more
+        workers a candidate gets, to compile side by side; None for as many as there are cores for.
+        """
         # a no-op where it is there already
         self.operation = with_expert(operation, expert)
         self.sizes = tuple(sizes)
@@ -125,6 +135,8 @@ class Referee:
         self.seed = seed
         self.timeout_s = timeout_s
         self.gpu_wait_s = gpu_wait_s
+        self.verifies_alone = verifies_alone
+        self._scouts = _scouts_here() if scouts is None else max(1, scouts)
         self.sandbox = sandbox
         self.gpu = environment.find_gpu()
         self.mode = Mode.GPU if self.gpu else Mode.INTERPRETER
@@ -182,7 +194,7 @@ class Referee:
         if self.gpu is not None:
             # first, since verifying begins with the baseline
             reference_server.fork_ahead(*[1] * (len(self._references) - len(self._standing)))
-            candidate_server.fork_ahead(1 + _scout_count())
+            candidate_server.fork_ahead(1 + self._scouts)
             if self._traffic is not None:
                 self._traffic.prepare(self._references)
 
@@ -190,6 +202,12 @@ class Referee:
         """Return once workers can be forked; an evaluation waits for it by itself."""
         for server in self._servers():
             server.wait_ready()
+
+    @property
+    def _counts_first(self) -> bool:
+        """Whether nothing may be counted beside the timing: who times would see it."""
+        few_cores = len(os.sched_getaffinity(0)) < LEAST_CORES
+        return self.mode is Mode.GPU and (self.protocol.clock is Clock.HOST or few_cores)
 
     def _servers(self) -> tuple[ForkServer, ForkServer]:
         """The fork servers of candidates and of references; started anew where one was lost."""
@@ -216,18 +234,20 @@ class Referee:
             standing_server(Settings(None, preload=preload, sandbox=self.sandbox)),
         )
 
-    def _alone(self) -> contextlib.AbstractContextManager[None]:
+    def _leased(self, *, shared: bool = False) -> contextlib.AbstractContextManager[None]:
         """No other process measures on the GPU meanwhile; raises LeaseError where that cannot be.
 
-        Nor do they verify: that, too, would be seen in our times.
+        Nor do they verify, unless it is shared: that, too, would be seen in our times.
         """
         if self.gpu is None:
             return contextlib.nullcontext()
-        return lease.leased(self.gpu.uuid, wait_s=self.gpu_wait_s, progress=self._progress)
+        return lease.leased(
+            self.gpu.uuid, shared=shared, wait_s=self.gpu_wait_s, progress=self._progress
+        )
 
     def facts(self) -> MachineFacts:
         """What a prompt may be told of this machine; the bandwidth is measured."""
-        with self._alone():
+        with self._leased():
             ceilings = self._ceilings()
         return environment.facts_of(self.gpu, ceilings.copy_gb_s if ceilings else None)
 
@@ -238,7 +258,7 @@ class Referee:
         free, _ = torch.cuda.mem_get_info()
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         workers = 1 + len(self._references)
-        contexts_bytes = (workers + _scout_count()) * CONTEXT_BYTES
+        contexts_bytes = (workers + self._scouts) * CONTEXT_BYTES
         for size in self.sizes:
             sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
             call_bytes = spec.call_bytes(size, dtype)
@@ -247,7 +267,7 @@ class Referee:
             # values, those that replace them, and what two workers made of each
             needed += 4 * min(sets, timing.MAX_VERIFIED_SETS) * call_bytes
             scouted_bytes = min(call_bytes, MAX_SCOUTED_BYTES)
-            needed += contexts_bytes + _scout_count() * (1 + WORKING_FACTOR) * scouted_bytes
+            needed += contexts_bytes + self._scouts * (1 + WORKING_FACTOR) * scouted_bytes
             if needed > FREE_SHARE * free:
                 raise DoesNotFitError(
                     f"size {size.label} needs about {needed:,} bytes for {workers} implementations,"
@@ -263,10 +283,11 @@ class Referee:
         if refused is not None:
             status, reason = refused
             return self._evaluation(_failed_trial(candidate, status, reason, ""), begin)
-        with self._alone():
-            return self._judge(candidate)
+        with contextlib.ExitStack() as hold:
+            hold.enter_context(self._leased(shared=not self.verifies_alone))
+            return self._judge(candidate, hold)
 
-    def _judge(self, candidate: Implementation) -> Evaluation:
+    def _judge(self, candidate: Implementation, hold: contextlib.ExitStack) -> Evaluation:
         begin = time.perf_counter()
         spec = self.operation.spec
         cases = inputs.make_cases(spec, self.sizes, self.mode, secrets.randbits(63))
@@ -281,7 +302,7 @@ class Referee:
                 self._traffic.start([subject.worker.implementation for subject in subjects])
             verifier.run(cases, timed_sizes)
             del verifier
-            traffic = self._count_traffic(subjects)
+            traffic = self._count_traffic(subjects) if self._counts_first else {}
             timings: dict[str, list[Timing]] = {}
             kernels: tuple[KernelShare, ...] = tuple(
                 KernelShare(name=name, launches=count, share=None, own=True)
@@ -293,16 +314,17 @@ class Referee:
             # they were killed by the verifier; what is left of them would disturb the timing
             end_all(judged.scouts)
             if self.mode is Mode.GPU and judged.failure is None:
+                if not self.verifies_alone:
+                    # given back first: two that waited for each other would wait for ever
+                    hold.close()
+                    hold.enter_context(self._leased())
                 timings, work, clock_logs = self._time(subjects)
                 launched = {name: self._launches(found) for name, found in work.items()}
-            # last, since a profiler may slow what follows; all sizes count, and the largest, which
-            # comes last, is shown
-            for size, lane in sorted(
-                work.get(judged.name, []), key=lambda pair: math.prod(pair[0].extents)
-            ):
-                if judged.failure is None:
-                    self._progress(f"looking at the kernels at {size.label}")
-                    kernels = self._kernel_shares(judged, size, lane)
+            # last, since a profiler may slow what follows
+            if judged.name in work and judged.failure is None:
+                kernels = self._look_at_kernels(judged, work[judged.name])
+            if not self._counts_first:
+                traffic = self._count_traffic(subjects)
             trials = [
                 _trial(
                     subject,
@@ -390,7 +412,7 @@ class Referee:
             # theirs are about to be replaced
             self._end_standing()
         arenas = self._lend(self._arenas, len(implementations), largest)
-        scout_arenas = self._lend(self._scout_arenas, _scout_count(), largest_scouted)
+        scout_arenas = self._lend(self._scout_arenas, self._scouts, largest_scouted)
         candidate_server, reference_server = self._servers()
         subjects: list[Subject] = []
         candidate, *references = implementations
@@ -435,7 +457,7 @@ class Referee:
     def _count_traffic(self, subjects: Sequence[Subject]) -> dict[str, Traffic]:
         """What calls ask of memory, by name; of a candidate that failed nobody wants to know.
 
-        On a GPU nothing of it is left running, since it would disturb the timing.
+        On a GPU it goes on beside the timing, on a core that nobody else needs.
         """
         if self._traffic is None:
             return {}
@@ -448,21 +470,51 @@ class Referee:
             return self._traffic.collect(self.timeout_s)
         return self._traffic.collect(TRAFFIC_WAIT_S)
 
-    def _kernel_shares(self, judged: Subject, size: Size, lane: Lane) -> tuple[KernelShare, ...]:
-        """Whose kernels a call runs at a size; fails a candidate that others work for."""
-        known = ownership.shares_in_graph(lane)
-        if known is not None:
-            return known
+    def _look_at_kernels(
+        self, judged: Subject, timed: Sequence[tuple[Size, Lane]]
+    ) -> tuple[KernelShare, ...]:
+        """Whose kernels a call runs; fails a candidate that others work for.
+
+        All sizes count, and the largest is shown.
+        """
+        kernels: tuple[KernelShare, ...] = ()
+        with contextlib.ExitStack() as stack:
+            profiling: Crew | None = None
+            for size, lane in sorted(timed, key=lambda pair: math.prod(pair[0].extents)):
+                if judged.failure is not None:
+                    break
+                self._progress(f"looking at the kernels at {size.label}")
+                known = ownership.shares_in_graph(lane)
+                if known is not None:
+                    kernels = known
+                    continue
+                if profiling is None:
+                    profiling = self._profiling_crew(judged)
+                    stack.callback(profiling.close)
+                kernels = self._profiled_kernels(judged, profiling, size, lane)
+        return kernels
+
+    def _profiling_crew(self, judged: Subject) -> Crew:
+        """A fresh worker that holds what is judged, and can profile."""
+        candidates, _ = self._servers()
+        worker = judged.worker
+        return Crew(candidates, worker.implementation, [worker.arena], profiles=True)
+
+    def _profiled_kernels(
+        self, judged: Subject, profiling: Crew, size: Size, lane: Lane
+    ) -> tuple[KernelShare, ...]:
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         layout = lay_out(spec, size, dtype, 1)
+        worker = profiling.workers[0]
         layout.write(
-            judged.worker.arena,
+            worker.arena,
             0,
             inputs.drawer(spec, size, dtype, self.device)(inputs.ordinary(spec)),
         )
         torch.cuda.synchronize()
         try:
-            answer = judged.worker.call("profile", self.timeout_s, arguments=layout.sets[0])
+            worker.finish_start(self.timeout_s)
+            answer = worker.call("profile", self.timeout_s, arguments=layout.sets[0])
             work = answers.work_of(answer)
             shares = ownership.shares_of(
                 answers.kernels_of(answer), work, answers.launched_of(answer)
@@ -674,9 +726,9 @@ def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
     )
 
 
-def _scout_count() -> int:
+def _scouts_here() -> int:
     """How many more workers a candidate gets: compiling is work for the host's cores."""
-    return max(1, min(MAX_SCOUTS, (os.cpu_count() or 1) - 3))
+    return max(1, min(MAX_SCOUTS, len(os.sched_getaffinity(0)) - 3))
 
 
 def _failed_trial(implementation: Implementation, status: Status, reason: str, log: str) -> Trial:

@@ -68,6 +68,7 @@ class Server:
 
         self._worker_main = worker.main
         self._prepare = worker.create_context if settings.compute_capability else None
+        self._start_profiler = worker.start_profiler
         if settings.compute_capability:
             from tritonexp.evaluation.warmup import warm_compiler
 
@@ -112,7 +113,7 @@ class Server:
                 for worker in crew.workers:
                     sandbox.kill_group(worker)
 
-    def _fork(self, folder: str, descriptors: list[int]) -> dict[str, Any]:
+    def _fork(self, folder: str, profiles: bool, descriptors: list[int]) -> dict[str, Any]:
         crew = Crew(Path(folder), set())
         turn = os.memfd_create("turn")
         forked = []
@@ -120,7 +121,7 @@ class Server:
             process_id = os.fork()
             if process_id == 0:
                 self._control.close()
-                self._become_worker(crew.folder, descriptors[index:], turn, index)
+                self._become_worker(crew.folder, descriptors[index:], turn, index, profiles)
             os.close(descriptor)
             forked.append(process_id)
         os.close(turn)
@@ -137,7 +138,7 @@ class Server:
         return {"exit_code": code, "why": self._ended_for.pop(process_id, "")}
 
     def _become_worker(
-        self, folder: Path, descriptors: list[int], turn: int, index: int
+        self, folder: Path, descriptors: list[int], turn: int, index: int, profiles: bool
     ) -> NoReturn:
         code = 70
         try:
@@ -159,6 +160,8 @@ class Server:
             if self._prepare is not None:
                 self._prepare()
             os.close(turn)
+            if profiles:
+                self._start_profiler()
             seal = functools.partial(walls.seal, folder) if walls is not None else lambda: None
             self._worker_main(Channel(socket.socket(fileno=own)), seal)
             code = 0

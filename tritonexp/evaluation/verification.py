@@ -184,6 +184,7 @@ class Verifier:
             # each worker sees one size and dtype with two sets of values, or it could keep a result
             if len(group) == 1:
                 group.append(dataclasses.replace(group[0], seed=secrets.choice(inputs.SEEDS)))
+        total = sum(map(len, groups)) + len(left)
         shared = deque(groups)
         exploring = [Stint(candidate, scout, shared) for scout in scouts]
         stints = exploring + [
@@ -192,12 +193,12 @@ class Verifier:
             if subject is not candidate and subject is not self._baseline
         ]
         self._start_baseline()
-        self._work(stints, len(cases))
+        self._work(stints, total)
         self._work_without_kernels(exploring)
         if timed_sizes:
             for scout in scouts:
                 scout.kill()
-            self._work([Stint(candidate, candidate.worker, deque([left]))], len(cases))
+            self._work([Stint(candidate, candidate.worker, deque([left]))], total)
         order = {(case.size, case.dtype): number for number, case in enumerate(cases)}
         for subject in self.subjects:
             subject.cases.sort(key=lambda found: order[found.case.size, found.case.dtype])

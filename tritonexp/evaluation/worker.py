@@ -9,6 +9,7 @@ implementation is imported, so that it stays what it was.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import sys
 import time
@@ -270,11 +271,12 @@ class Worker:
     def profile(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
         """Names, launches and microseconds of the GPU kernels of one call, by torch's profiler.
 
-        Of a replay of its graph where it can be captured, with what that graph holds.
+        Of a replay of its graph where it can be captured, with what that graph holds. Raises
+        RuntimeError in a worker whose profiler was not started before it was sealed.
         """
-        from torch.autograd import DeviceType
-        from torch.profiler import ProfilerActivity, profile
-
+        if _profiler is None:
+            raise RuntimeError("this worker's profiler was not started")
+        profile, on_gpu = _profiler
         self.release()
         values = self._arguments(arguments)
         self._call(values)
@@ -286,10 +288,10 @@ class Worker:
             work = _work_of(graph, launches)
             _replay(graph)
             _synchronize()
-            with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            with profile() as profiler:
                 _replay(graph)
                 _synchronize()
-            seen = any(event.device_type == DeviceType.CUDA for event in profiler.events())
+            seen = any(event.device_type == on_gpu for event in profiler.events())
         except RuntimeError:
             seen = False
         if not seen:
@@ -297,12 +299,12 @@ class Worker:
             _synchronize()
             with (
                 Launches(self._path, gpu=True) as launches,
-                profile(activities=[ProfilerActivity.CUDA]) as profiler,
+                profile() as profiler,
             ):
                 self._call(values)
         kernels: dict[str, list[float]] = {}
         for event in profiler.events():
-            if event.device_type == DeviceType.CUDA:
+            if event.device_type == on_gpu:
                 known = kernels.setdefault(event.name, [0, 0.0])
                 known[0] += 1
                 known[1] += float(event.self_device_time_total)
@@ -404,6 +406,25 @@ def create_context() -> None:
     """Create the CUDA context; where it fails, attaching the arena fails again and tells why."""
     with contextlib.suppress(RuntimeError):
         torch.zeros(1, device="cuda")
+
+
+# in a worker that profiles: makes a profiler of the GPU, and the kind of what runs there
+_profiler: tuple[Callable[[], Any], Any] | None = None
+
+
+def start_profiler() -> None:
+    """Have the profiler look at the GPU once: it opens what a sealed worker cannot open any more.
+
+    Where it fails, it sees nothing later either, and the referee is told so.
+    """
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    global _profiler  # noqa: PLW0603 - of a process that holds one worker, before it holds any file
+    _profiler = functools.partial(profile, activities=[ProfilerActivity.CUDA]), DeviceType.CUDA
+    with contextlib.suppress(RuntimeError), _profiler[0]():
+        torch.zeros(1, device="cuda")
+        _synchronize()
 
 
 def main(channel: Channel, seal: Callable[[], None]) -> None:

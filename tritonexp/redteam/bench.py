@@ -1,12 +1,20 @@
-"""Have a referee judge the fixtures, one after another, and open a new one where it breaks."""
+"""Have a referee judge the fixtures, one after another, and open a new one where it breaks.
+
+On a GPU several can be at work at once: they verify side by side, and each times alone. Fixtures
+that take too much of the machine for that are judged one after the other.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import groupby
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -80,16 +88,67 @@ def judge(
     *,
     sandbox: bool = True,
     timeout_s: float = TIMEOUT_S,
+    jobs: int = 1,
 ) -> Iterator[Verdict]:
-    """Judge those fixtures that apply, each verdict as soon as it is there.
+    """Judge those fixtures that apply, each verdict as soon as it is there, with `jobs` processes.
 
     Raises what opening a referee raises, and nothing after that: a referee that then breaks is a
     finding.
     """
-    for name, group in groupby(applying(fixtures, mode), key=lambda fixture: fixture.operation):
+    chosen = applying(fixtures, mode)
+    if jobs > 1:
+        together = [fixture for fixture in chosen if not fixture.alone]
+        yield from _judge_together(together, mode, jobs, sandbox=sandbox, timeout_s=timeout_s)
+        chosen = tuple(fixture for fixture in chosen if fixture.alone)
+    for name, group in groupby(chosen, key=lambda fixture: fixture.operation):
         with Bench(operations.load(name), mode, sandbox=sandbox, timeout_s=timeout_s) as bench:
             for fixture in group:
                 yield bench.judge(fixture)
+
+
+def _judge_together(
+    fixtures: Sequence[Fixture], mode: Mode, jobs: int, *, sandbox: bool, timeout_s: float
+) -> Iterator[Verdict]:
+    scouts = max(1, len(os.sched_getaffinity(0)) // jobs)
+    # started anew and not forked: a process that has touched CUDA cannot be
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        asked = [
+            pool.submit(_judge_one, fixture, mode, sandbox, timeout_s, scouts)
+            for fixture in fixtures
+        ]
+        try:
+            for verdict in as_completed(asked):
+                yield verdict.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+# of a process that judges beside others: one, for the operation that it judged last
+_benches: dict[str, Bench] = {}
+
+
+def _judge_one(
+    fixture: Fixture, mode: Mode, sandbox: bool, timeout_s: float, scouts: int
+) -> Verdict:
+    if fixture.operation not in _benches:
+        _close_benches()
+        atexit.register(_close_benches)
+        _benches[fixture.operation] = Bench(
+            operations.load(fixture.operation),
+            mode,
+            sandbox=sandbox,
+            timeout_s=timeout_s,
+            verifies_alone=False,
+            scouts=scouts,
+        )
+    return _benches[fixture.operation].judge(fixture)
+
+
+def _close_benches() -> None:
+    for bench in _benches.values():
+        bench.close()
+    _benches.clear()
 
 
 class Bench:
@@ -102,7 +161,9 @@ class Bench:
         *,
         sandbox: bool = True,
         timeout_s: float = TIMEOUT_S,
+        **arguments: Any,
     ) -> None:
+        """`arguments` are those of a referee that differ from a run's."""
         self.operation = operation
         self.mode = mode
         self._arguments: dict[str, Any] = {
@@ -114,6 +175,7 @@ class Bench:
             "timeout_s": timeout_s,
             "sandbox": sandbox,
             "counts_traffic": False,
+            **arguments,
         }
         self._referee: Judge | None = None
 
@@ -127,6 +189,10 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the referee, if one is open."""
         self._drop()
 
     def judge(self, fixture: Fixture) -> Verdict:

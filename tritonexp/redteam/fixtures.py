@@ -8,7 +8,8 @@ what it does and ends in a paragraph of its own:
     interpreter: INCORRECT
 
 `status` names what the referee must find on a GPU, `interpreter` what without one; a fixture that
-has no such line is left out there.
+has no such line is left out there. A line `alone:` names what it takes of the machine, for which
+reason nothing else is judged beside it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FOLDER = ROOT / "tests" / "redteam"
 CHEATS, HONEST = "cheats", "honest"
 # of cheats that are after the referee itself rather than after a verdict
 ATTACK = "attack"
-HEADER = ("operation", "status", "interpreter")
+HEADER = ("operation", "status", "interpreter", "alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Fixture:
     operation: str
     statuses: tuple[Status, ...]
     interpreter_statuses: tuple[Status, ...]  # () where it needs a GPU
+    alone: str  # what it takes of the machine; "" where others can be judged beside it
     text: str  # its docstring without the header, on one line
 
     @property
@@ -99,7 +101,7 @@ def read(path: Path, folder: Path) -> Fixture:
             f"{path} is for the operation {fields['operation']!r}; there are"
             f" {', '.join(operations.names())}."
         )
-    named = {key: _statuses(path, key, fields[key]) for key in HEADER[1:] if key in fields}
+    named = {key: _statuses(path, key, fields[key]) for key in HEADER[1:3] if key in fields}
     for key, statuses in named.items():
         if family == HONEST and statuses != (Status.CORRECT,):
             raise ConfigError(
@@ -117,6 +119,7 @@ def read(path: Path, folder: Path) -> Fixture:
         operation=fields["operation"],
         statuses=named["status"],
         interpreter_statuses=named.get("interpreter", ()),
+        alone=fields.get("alone", ""),
         text=" ".join(text.split()),
     )
 

@@ -3,6 +3,7 @@
 operation: softmax
 status: CRASHED
 interpreter: CRASHED
+alone: the disk
 """
 
 import os

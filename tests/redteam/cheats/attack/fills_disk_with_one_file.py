@@ -3,6 +3,7 @@
 operation: softmax
 status: RUNTIME_ERROR
 interpreter: RUNTIME_ERROR
+alone: the disk
 """
 
 from pathlib import Path

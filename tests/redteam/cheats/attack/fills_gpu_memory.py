@@ -2,6 +2,7 @@
 
 operation: softmax
 status: OUT_OF_MEMORY
+alone: the GPU's memory
 """
 
 import torch

@@ -3,6 +3,7 @@
 operation: softmax
 status: OUT_OF_MEMORY
 interpreter: OUT_OF_MEMORY or TIMEOUT
+alone: the machine's memory
 """
 
 import torch

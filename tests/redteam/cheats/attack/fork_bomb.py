@@ -3,6 +3,7 @@
 operation: softmax
 status: OUT_OF_MEMORY or CRASHED or TIMEOUT
 interpreter: OUT_OF_MEMORY or CRASHED or TIMEOUT
+alone: processes and processors
 """
 
 import contextlib
