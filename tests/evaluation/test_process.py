@@ -10,7 +10,7 @@ import torch
 from candidates import KERNEL, RIGHT, body, candidate
 from processes import children_of, is_running, wait_until
 
-from tritonexp.evaluation.forkserver import ForkServer, Settings
+from tritonexp.evaluation.forkserver import ForkServer, Places, Settings
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import Crew, WorkerFailedError
 from tritonexp.records import Status
@@ -274,17 +274,17 @@ def test_workers_of_a_crew_share_their_folder_and_nothing_else(server, arena):
 
 def test_crews_forked_ahead_are_taken_and_others_are_ended(server, arena):
     """What was forked ahead is what is used; a crew that nobody asks for any more goes away."""
-    server.fork_ahead(1, 2)
-    server.fork_ahead(1)
-    taken = server.fork(1)
+    server.fork_ahead(Places(1), Places(2))
+    server.fork_ahead(Places(1))
+    taken = server.fork(Places(1))
     assert len(children_of(server._process.pid)) == 1
     assert [folder.name for folder in server.folder.glob("crew-*")] == [taken.folder.name]
-    again = server.fork(1)
+    again = server.fork(Places(1))
     assert again.process_ids != taken.process_ids
     for forks in (taken, again):
         for process_id in forks.process_ids:
             server.reap(process_id, 0.0)
-    server.fork_ahead(1)
+    server.fork_ahead(Places(1))
     crew = Crew(server, candidate(RIGHT), [arena])
     crew.workers[0].finish_start(20)
     assert crew.workers[0].call("run", 20, **RUN)["copied"] is True
@@ -373,7 +373,7 @@ def test_closing_the_server_ends_its_workers_and_removes_its_folder():
     own = ForkServer(Settings(None))
     arena = Arena(4096, "cpu")
     (worker,) = Crew(own, candidate(KERNEL + "while True: pass\n"), [arena]).workers
-    own.fork_ahead(1)
+    own.fork_ahead(Places(1))
     own.close()
     assert wait_until(lambda: not is_running(worker._process_id))
     assert not own.folder.exists()

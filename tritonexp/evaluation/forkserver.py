@@ -43,11 +43,31 @@ class Settings:
     sandbox: bool = True
 
 
+@dataclass(frozen=True)
+class Places:
+    """How many processes a crew has, and of which kind."""
+
+    workers: int = 1
+    # without the GPU, for those to compile who need not run what they compile
+    compilers: int = 0
+    # whether the workers can profile
+    profile: bool = False
+
+    @property
+    def count(self) -> int:
+        """Of all kinds."""
+        return self.workers + self.compilers
+
+
 @dataclass
 class Forks:
-    """Workers that were forked together into one folder, before they hold anything."""
+    """Processes that were forked together into one folder, before they hold anything.
+
+    The workers come first.
+    """
 
     folder: Path
+    places: Places
     channels: list[Channel]
     # empty until the server has answered
     process_ids: list[int] = field(default_factory=list)
@@ -67,7 +87,7 @@ def log_in(folder: Path, index: int) -> Path:
 class ForkServer:
     """Starts workers; closing it ends all of them and removes their folders.
 
-    Workers can be forked ahead. On a GPU each creates its CUDA context as soon as it is forked,
+    Crews can be forked ahead. On a GPU each creates its CUDA context as soon as it is forked,
     which takes a tenth of a second and is done one after the other by the driver.
     """
 
@@ -124,34 +144,32 @@ class ForkServer:
             ) from error
         self._ready = True
 
-    def fork_ahead(self, *counts: int) -> None:
-        """Have crews of these numbers of workers forked, without waiting for it.
+    def fork_ahead(self, *crews: Places) -> None:
+        """Have crews forked, without waiting for it.
 
         What is there already counts, and what nobody will take is ended.
         """
-        missing = list(counts)
+        missing = list(crews)
         for spare in list(self._spare):
-            if len(spare.channels) in missing:
-                missing.remove(len(spare.channels))
+            if spare.places in missing:
+                missing.remove(spare.places)
             else:
                 self._dismiss(spare)
         with contextlib.suppress(ChannelClosedError, ChannelTimeoutError):
             # a server that is gone is told of when workers are asked for
-            for count in missing:
-                self._ask_fork(count)
+            for places in missing:
+                self._ask_fork(places)
 
-    def fork(self, count: int, *, profiles: bool = False) -> Forks:
-        """Workers in a folder of their own: private, or one could poison another's compile cache.
+    def fork(self, places: Places) -> Forks:
+        """A crew in a folder of its own: private, or one could poison another's compile cache.
 
-        Where they are to profile, none is there ahead: starting the profiler takes seconds.
         Raises EvaluationError if the server is gone.
         """
         self.wait_ready()
         try:
-            fits = (item for item in self._spare if len(item.channels) == count)
-            found = None if profiles else next(fits, None)
+            found = next((item for item in self._spare if item.places == places), None)
             if found is None:
-                self._ask_fork(count, profiles=profiles)
+                self._ask_fork(places)
                 found = self._spare[-1]
             self._settle()
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError) as error:
@@ -161,16 +179,16 @@ class ForkServer:
         self._spare.remove(found)
         return found
 
-    def _ask_fork(self, count: int, *, profiles: bool = False) -> None:
-        pairs = [Channel.pair() for _ in range(count)]
+    def _ask_fork(self, places: Places) -> None:
+        pairs = [Channel.pair() for _ in range(places.count)]
         folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="crew-"))
-        forks = Forks(folder, [ours for ours, _ in pairs])
+        forks = Forks(folder, places, [ours for ours, _ in pairs])
         try:
             self._control.ask(
                 "fork",
                 tuple(theirs.fileno() for _, theirs in pairs),
                 folder=str(folder),
-                profiles=profiles,
+                places=asdict(places),
             )
         finally:
             for _, theirs in pairs:

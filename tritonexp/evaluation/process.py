@@ -18,9 +18,10 @@ from tritonexp.evaluation.channel import (
     ChannelGarbageError,
     ChannelTimeoutError,
 )
-from tritonexp.evaluation.forkserver import Forks, ForkServer, log_in
+from tritonexp.evaluation.forkserver import Forks, ForkServer, Places, log_in
 from tritonexp.evaluation.memory import Arena
-from tritonexp.records import Implementation, Status
+from tritonexp.evaluation.offline.targets import device_of
+from tritonexp.records import Gpu, Implementation, Status, to_json
 
 # by the names of an exception's classes, most telling first; what is not here is RUNTIME_ERROR
 _STATUS_BY_TYPE = (
@@ -58,7 +59,7 @@ class WorkerFailedError(Exception):
 
 
 class Crew:
-    """The workers of one implementation; they share a folder, and so what each compiles."""
+    """The processes of one implementation; they share a folder, and so what each compiles."""
 
     def __init__(
         self,
@@ -66,14 +67,18 @@ class Crew:
         implementation: Implementation,
         arenas: Sequence[Arena],
         *,
-        profiles: bool = False,
+        compilers: int = 0,
+        gpu: Gpu | None = None,
+        profile: bool = False,
     ) -> None:
         """Take a worker for each arena, and have each import the implementation.
 
-        Only with `profiles` can they be asked to profile. What an import comes to is known to each
-        worker's `finish_start`. Raises EvaluationError where none can be forked.
+        The compilers import it too, and compile for the `gpu`. Only with `profile` can workers be
+        asked to profile. What an import comes to is known to each worker's `finish_start`.
+        Raises EvaluationError where none can be forked.
         """
-        self._forks = server.fork(len(arenas), profiles=profiles)
+        places = Places(len(arenas), compilers if gpu is not None else 0, profile)
+        self._forks = server.fork(places)
         self.implementation = implementation
         # of any of the workers, compiling included
         self.first_call_s: float | None = None
@@ -86,30 +91,33 @@ class Crew:
             WorkerProcess(server, self._forks, index, implementation, arena)
             for index, arena in enumerate(arenas)
         ]
+        self.compilers = [
+            ChildProcess(server, self._forks, index, implementation)
+            for index in range(places.workers, places.count)
+        ]
         for worker in self.workers:
             worker.ask_start(str(source))
+        if gpu is not None:
+            device = to_json(device_of(gpu))
+            for compiler in self.compilers:
+                compiler.ask(
+                    "load", path=str(source), entry_point=implementation.entry_point, device=device
+                )
 
     def close(self) -> None:
-        """End the workers, whatever they are doing, and remove their folder."""
-        end_all(self.workers)
+        """End all of them, whatever they are doing, and remove their folder."""
+        end_all([*self.workers, *self.compilers])
         self._forks.remove()
 
 
-class WorkerProcess:
-    """A worker that holds one implementation."""
+class ChildProcess:
+    """A process that was forked for one implementation."""
 
     def __init__(
-        self,
-        server: ForkServer,
-        forks: Forks,
-        index: int,
-        implementation: Implementation,
-        arena: Arena,
+        self, server: ForkServer, forks: Forks, index: int, implementation: Implementation
     ) -> None:
         self.implementation = implementation
-        self.arena = arena
         self.alive = True
-        self.started = False
         self.channel = forks.channels[index]
         self._server = server
         self._process_id = forks.process_ids[index]
@@ -164,41 +172,6 @@ class WorkerProcess:
         """Ask and wait for the answer."""
         self.ask(command, **fields)
         return self.answer(timeout_s)
-
-    def ask_start(self, source: str) -> None:
-        """Ask for the steps of the start: map the arena, import the file."""
-        descriptor = self.arena.descriptor
-        self.ask(
-            "attach",
-            () if descriptor is None else (descriptor,),
-            handle=self.arena.handle(),
-        )
-        self.ask("load", path=source, entry_point=self.implementation.entry_point)
-        if self.implementation.name == "compile":
-            self.ask("compile")
-
-    def finish_start(self, timeout_s: float) -> None:
-        """Wait until the start is done; raises what `step_start` raises."""
-        while not self.started:
-            self.step_start(timeout_s)
-
-    def step_start(self, timeout_s: float) -> None:
-        """Wait for one step of the start; raises WorkerFailedError where the import failed.
-
-        Raises EvaluationError where the worker failed before it knew the implementation.
-        """
-        try:
-            self.answer(timeout_s, START_TIMEOUT_S)
-        except WorkerFailedError as failure:
-            self.started = True
-            self.close()
-            if self._command != "attach":
-                raise
-            raise EvaluationError(
-                f"a worker could not be started: {failure.reason}. If the GPU's memory is full,"
-                " end what else uses it; otherwise: python -m tritonexp doctor"
-            ) from failure
-        self.started = not self._asked
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -294,6 +267,57 @@ class WorkerProcess:
         return WorkerFailedError(Status.RUNTIME_ERROR, reason, log)
 
 
+class WorkerProcess(ChildProcess):
+    """A worker that holds one implementation, and works on an arena."""
+
+    def __init__(
+        self,
+        server: ForkServer,
+        forks: Forks,
+        index: int,
+        implementation: Implementation,
+        arena: Arena,
+    ) -> None:
+        super().__init__(server, forks, index, implementation)
+        self.arena = arena
+        self.started = False
+
+    def ask_start(self, source: str) -> None:
+        """Ask for the steps of the start: map the arena, import the file."""
+        descriptor = self.arena.descriptor
+        self.ask(
+            "attach",
+            () if descriptor is None else (descriptor,),
+            handle=self.arena.handle(),
+        )
+        self.ask("load", path=source, entry_point=self.implementation.entry_point)
+        if self.implementation.name == "compile":
+            self.ask("compile")
+
+    def finish_start(self, timeout_s: float) -> None:
+        """Wait until the start is done; raises what `step_start` raises."""
+        while not self.started:
+            self.step_start(timeout_s)
+
+    def step_start(self, timeout_s: float) -> None:
+        """Wait for one step of the start; raises WorkerFailedError where the import failed.
+
+        Raises EvaluationError where the worker failed before it knew the implementation.
+        """
+        try:
+            self.answer(timeout_s, START_TIMEOUT_S)
+        except WorkerFailedError as failure:
+            self.started = True
+            self.close()
+            if self._command != "attach":
+                raise
+            raise EvaluationError(
+                f"a worker could not be started: {failure.reason}. If the GPU's memory is full,"
+                " end what else uses it; otherwise: python -m tritonexp doctor"
+            ) from failure
+        self.started = not self._asked
+
+
 def _end_of(log: Path) -> str:
     """The last of what was printed; nothing where something else is in the log's place."""
     try:
@@ -309,8 +333,8 @@ def _end_of(log: Path) -> str:
         return file.read().decode(errors="replace")
 
 
-def end_all(workers: Sequence[WorkerProcess]) -> None:
-    """End workers side by side: tearing a CUDA context down takes a while."""
+def end_all(workers: Sequence[ChildProcess]) -> None:
+    """End processes side by side: tearing a CUDA context down takes a while."""
     for worker in workers:
         worker.kill()
     for worker in workers:

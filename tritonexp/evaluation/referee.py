@@ -40,7 +40,7 @@ from tritonexp.evaluation import (
 )
 from tritonexp.evaluation.ceilings import ceilings_of
 from tritonexp.evaluation.clocks import ClockReader
-from tritonexp.evaluation.forkserver import ForkServer, Settings, standing_server
+from tritonexp.evaluation.forkserver import ForkServer, Places, Settings, standing_server
 from tritonexp.evaluation.lanes import Lane
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
@@ -90,7 +90,9 @@ TRAFFIC_WAIT_S = 2.0
 # with fewer, counting beside the timing would take the core of whoever is timed
 LEAST_CORES = 4
 # more find nothing to do: a study has some 50 kinds of cases, each compiled in a third of a second
-MAX_SCOUTS = 12
+MAX_COMPILERS = 12
+# each needs a context of the GPU, and runs what was compiled ahead
+MAX_SCOUTS = 3
 
 
 # how each implementation was timed, by its name: at each size
@@ -116,7 +118,7 @@ class Referee:
         timeout_s: float = 60.0,
         gpu_wait_s: float = lease.WAIT_S,
         verifies_alone: bool = True,
-        scouts: int | None = None,
+        cores: int | None = None,
         sandbox: bool = True,
         profile: str | None = None,
         counts_traffic: bool = True,
@@ -125,8 +127,8 @@ class Referee:
         """Make ready; the workers of a first evaluation are forked meanwhile.
 
         With `verifies_alone=False` several referees verify at once, and only time alone: what one
-        candidate takes of the GPU's memory is then lacking to another. `scouts` is how many more
-        workers a candidate gets, to compile side by side; None for as many as there are cores for.
+        candidate takes of the GPU's memory is then lacking to another. `cores` is how many of the
+        host's are used to compile side by side; None for all.
         """
         # a no-op where it is there already
         self.operation = with_expert(operation, expert)
@@ -136,10 +138,14 @@ class Referee:
         self.timeout_s = timeout_s
         self.gpu_wait_s = gpu_wait_s
         self.verifies_alone = verifies_alone
-        self._scouts = _scouts_here() if scouts is None else max(1, scouts)
         self.sandbox = sandbox
         self.gpu = environment.find_gpu()
         self.mode = Mode.GPU if self.gpu else Mode.INTERPRETER
+        # three are the referee's, the baseline's and the server's
+        spare = max(1, (cores or len(os.sched_getaffinity(0))) - 3)
+        # in the interpreter what takes long is running, and nothing is compiled
+        self._compilers = min(MAX_COMPILERS, spare) if self.gpu else 0
+        self._scouts = min(MAX_SCOUTS if self.gpu else MAX_COMPILERS, spare)
         self.device = "cuda" if self.gpu else "cpu"
         self._progress = progress
         self._references = _references(self.operation, expert, contenders)
@@ -193,8 +199,9 @@ class Referee:
         candidate_server, reference_server = self._servers()
         if self.gpu is not None:
             # first, since verifying begins with the baseline
-            reference_server.fork_ahead(*[1] * (len(self._references) - len(self._standing)))
-            candidate_server.fork_ahead(1 + self._scouts)
+            missing = len(self._references) - len(self._standing)
+            reference_server.fork_ahead(*[Places()] * missing)
+            candidate_server.fork_ahead(Places(1 + self._scouts, self._compilers))
             if self._traffic is not None:
                 self._traffic.prepare(self._references)
 
@@ -312,7 +319,7 @@ class Referee:
             work: Work = {}
             clock_logs: list[ClockLog] = []
             # they were killed by the verifier; what is left of them would disturb the timing
-            end_all(judged.scouts)
+            end_all([*judged.scouts, *judged.crew.compilers])
             if self.mode is Mode.GPU and judged.failure is None:
                 if not self.verifies_alone:
                     # given back first: two that waited for each other would wait for ever
@@ -421,7 +428,13 @@ class Referee:
             for implementation, arena in zip(references, arenas[1:], strict=True):
                 crew = self._standing.pop(implementation.name, None)
                 subjects.append(Subject(crew or Crew(reference_server, implementation, [arena])))
-            crew = Crew(candidate_server, candidate, [arenas[0], *scout_arenas])
+            crew = Crew(
+                candidate_server,
+                candidate,
+                [arenas[0], *scout_arenas],
+                compilers=self._compilers,
+                gpu=self.gpu,
+            )
             subjects.insert(0, Subject(crew))
             yield subjects
         finally:
@@ -432,7 +445,7 @@ class Referee:
                     self._standing[subject.name] = subject.crew
                 else:
                     ended.append(subject.crew)
-            end_all([worker for crew in ended for worker in crew.workers])
+            end_all([one for crew in ended for one in (*crew.workers, *crew.compilers)])
             for crew in ended:
                 crew.close()
 
@@ -498,7 +511,7 @@ class Referee:
         """A fresh worker that holds what is judged, and can profile."""
         candidates, _ = self._servers()
         worker = judged.worker
-        return Crew(candidates, worker.implementation, [worker.arena], profiles=True)
+        return Crew(candidates, worker.implementation, [worker.arena], profile=True)
 
     def _profiled_kernels(
         self, judged: Subject, profiling: Crew, size: Size, lane: Lane
@@ -724,11 +737,6 @@ def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
             }
         )
     )
-
-
-def _scouts_here() -> int:
-    """How many more workers a candidate gets: compiling is work for the host's cores."""
-    return max(1, min(MAX_SCOUTS, len(os.sched_getaffinity(0)) - 3))
 
 
 def _failed_trial(implementation: Implementation, status: Status, reason: str, log: str) -> Trial:

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import confinement, sandbox
 from tritonexp.evaluation.channel import Channel, ChannelClosedError
-from tritonexp.evaluation.forkserver import Settings, log_in
+from tritonexp.evaluation.forkserver import Places, Settings, log_in
 
 LOOK_S = 0.25
 # a worker with its compilers; torch.compile has a pool of them
@@ -52,7 +52,7 @@ BLOCK_BYTES = 512
 
 @dataclass
 class Crew:
-    """Workers of one implementation, by process id, and their folder."""
+    """Processes of one implementation, by process id, and their folder."""
 
     folder: Path
     workers: set[int]
@@ -64,9 +64,10 @@ class Server:
     def __init__(self, control: Channel, settings: Settings) -> None:
         """Import what workers need; raises what an import raises."""
         # these imports are the point of this process
-        from tritonexp.evaluation import worker
+        from tritonexp.evaluation import compiler, worker
 
         self._worker_main = worker.main
+        self._compiler_main = compiler.main
         self._prepare = worker.create_context if settings.compute_capability else None
         self._start_profiler = worker.start_profiler
         if settings.compute_capability:
@@ -113,7 +114,8 @@ class Server:
                 for worker in crew.workers:
                     sandbox.kill_group(worker)
 
-    def _fork(self, folder: str, profiles: bool, descriptors: list[int]) -> dict[str, Any]:
+    def _fork(self, folder: str, places: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        wanted = Places(**places)
         crew = Crew(Path(folder), set())
         turn = os.memfd_create("turn")
         forked = []
@@ -121,7 +123,7 @@ class Server:
             process_id = os.fork()
             if process_id == 0:
                 self._control.close()
-                self._become_worker(crew.folder, descriptors[index:], turn, index, profiles)
+                self._become_one(crew.folder, descriptors[index:], turn, index, wanted)
             os.close(descriptor)
             forked.append(process_id)
         os.close(turn)
@@ -137,8 +139,8 @@ class Server:
         self._crews = [crew for crew in self._crews if crew.workers]
         return {"exit_code": code, "why": self._ended_for.pop(process_id, "")}
 
-    def _become_worker(
-        self, folder: Path, descriptors: list[int], turn: int, index: int, profiles: bool
+    def _become_one(
+        self, folder: Path, descriptors: list[int], turn: int, index: int, places: Places
     ) -> NoReturn:
         code = 70
         try:
@@ -154,20 +156,33 @@ class Server:
             walls = self._walls
             if walls is not None:
                 walls.confine(folder)
-            # one after the other, as the driver would do it too, but so that the first is ready
-            # soon; a lock of the process, which nothing keeps that outlives it
-            fcntl.lockf(turn, fcntl.LOCK_EX)
-            if self._prepare is not None:
-                self._prepare()
-            os.close(turn)
-            if profiles:
-                self._start_profiler()
-            seal = functools.partial(walls.seal, folder) if walls is not None else lambda: None
-            self._worker_main(Channel(socket.socket(fileno=own)), seal)
+            seal = functools.partial(walls.seal, folder) if walls is not None else _leave_open
+            channel = Channel(socket.socket(fileno=own))
+            if index < places.workers:
+                self._work(channel, seal, turn, profile=places.profile)
+            else:
+                os.close(turn)
+                # nothing that it calls may find the GPU
+                os.environ["CUDA_VISIBLE_DEVICES"] = ""
+                seal()
+                self._compiler_main(channel)
             code = 0
         finally:
             # no atexit handlers, no buffers: nothing of a candidate's runs after its last answer
             os._exit(code)
+
+    def _work(
+        self, channel: Channel, seal: Callable[[], None], turn: int, *, profile: bool
+    ) -> None:
+        # one after the other, as the driver would do it too, but so that the first is ready soon; a
+        # lock of the process, which nothing keeps that outlives it
+        fcntl.lockf(turn, fcntl.LOCK_EX)
+        if self._prepare is not None:
+            self._prepare()
+        os.close(turn)
+        if profile:
+            self._start_profiler()
+        self._worker_main(channel, seal)
 
     def _look(self) -> None:
         """End the crews that are over a limit."""
@@ -214,6 +229,10 @@ def _too_much_written(crew: Crew) -> str:
     if written_bytes > MAX_FOLDER_BYTES:
         return f"its workers had written more than {_gib(MAX_FOLDER_BYTES)}"
     return ""
+
+
+def _leave_open() -> None:
+    """Where there is no sandbox there is nothing to close."""
 
 
 def _import_all(modules: tuple[str, ...]) -> None:

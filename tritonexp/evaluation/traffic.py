@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import answers, inputs
-from tritonexp.evaluation.forkserver import ForkServer
+from tritonexp.evaluation.forkserver import ForkServer, Places
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import Crew, WorkerFailedError, end_all
@@ -61,8 +61,8 @@ class TrafficCounter:
     def prepare(self, references: Sequence[Implementation]) -> None:
         """Have workers forked ahead for a candidate and these references."""
         candidates, of_references = self._servers()
-        candidates.fork_ahead(1)
-        of_references.fork_ahead(*[1 for item in references if self._is_wanted(item)])
+        candidates.fork_ahead(Places())
+        of_references.fork_ahead(*(Places() for item in references if self._is_wanted(item)))
 
     def start(self, implementations: Sequence[Implementation]) -> None:
         """Start a count of each, without waiting for it."""

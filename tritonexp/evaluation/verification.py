@@ -4,14 +4,15 @@ The referee makes a case's arguments, computes what is expected, and gives each 
 The candidate and the baseline take every case; experts and contenders take ordinary ones of the
 timed sizes, since it is there that they are compared.
 
-What takes long is compiling, so workers go through their cases side by side: the candidate's scouts
-share most of its cases, and the worker that will be timed takes the rest after them, when the
-GPU is quiet and what it needs has been compiled.
+What takes long is compiling, which others do ahead of the workers (see ahead.py). The candidate's
+scouts share most of its cases, each as soon as it is compiled, and the worker that will be timed
+takes the rest after them, when the GPU is quiet.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import secrets
 import time
@@ -24,6 +25,7 @@ import torch
 
 from tritonexp.errors import ReferenceFailedError
 from tritonexp.evaluation import answers, correctness, inputs, process
+from tritonexp.evaluation.ahead import CompileAhead
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.memory import same_bits
@@ -37,6 +39,8 @@ MAX_FAILED_CASES = 3
 MAX_SCOUTED_BYTES = 256 << 20
 # of cases that several workers take, until they are made anew
 KEPT_BYTES = 1 << 30
+# how many calls are made with kernels that do nothing, at as many sizes as there are
+MUTED_CALLS = 12
 # a plain value in every dtype
 MUTED_POISON = 0x3C
 # fewer numbers may be right by chance, as a softmax of one is always 1
@@ -81,11 +85,18 @@ class Subject:
         """Whether nothing more is to be learned from it: often wrong, or a worker was lost."""
         return self.failed_cases >= MAX_FAILED_CASES or self.lost
 
-    def note_first_call(self, seconds: float, answer: dict[str, Any]) -> None:
-        """Keep how long a call took, and what of it was compiling, unless there was one before."""
-        if self.crew.first_call_s is None:
-            self.crew.first_call_s = seconds
-            self.crew.compile_s, self.crew.autotune_s = answers.compiling_of(answer)
+    def note_first_call(
+        self, seconds: float, answer: dict[str, Any], ahead: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
+        """Keep how long a call took, and what of it was compiling, unless there was one before.
+
+        `ahead` are seconds that were spent on it before, and what of them was compiling.
+        """
+        crew = self.crew
+        if crew.first_call_s is None:
+            crew.first_call_s = ahead[0] + seconds
+            compile_s, crew.autotune_s = answers.compiling_of(answer)
+            crew.compile_s = None if compile_s is None else ahead[1] + compile_s
 
     def fail(self, failure: WorkerFailedError) -> None:
         """Keep the first failure: the later ones often follow from it."""
@@ -116,8 +127,7 @@ class Stint:
     # and would be found out if it returned the result of one for another
     groups: deque[list[Case]]
     cases: list[Case] = field(default_factory=list)
-    # the last that it passed
-    passed: Case | None = None
+    passed: list[Case] = field(default_factory=list)
     # what it is running, and since when: nothing before its start is over
     item: Prepared | None = None
     begin_s: float = 0.0
@@ -185,8 +195,10 @@ class Verifier:
             if len(group) == 1:
                 group.append(dataclasses.replace(group[0], seed=secrets.choice(inputs.SEEDS)))
         total = sum(map(len, groups)) + len(left)
-        shared = deque(groups)
-        exploring = [Stint(candidate, scout, shared) for scout in scouts]
+        self._ahead = CompileAhead(
+            candidate.crew.compilers, self.operation.spec, groups, _grouped(left)
+        )
+        exploring = [Stint(candidate, scout, self._ahead.ready) for scout in scouts]
         stints = exploring + [
             Stint(subject, subject.worker, deque([list(compared)]))
             for subject in self.subjects
@@ -196,6 +208,7 @@ class Verifier:
         self._work(stints, total)
         self._work_without_kernels(exploring)
         if timed_sizes:
+            self._ahead.close()
             for scout in scouts:
                 scout.kill()
             self._work([Stint(candidate, candidate.worker, deque([left]))], total)
@@ -217,23 +230,30 @@ class Verifier:
 
     def _work(self, stints: Sequence[Stint], total: int) -> None:
         """Keep every worker busy until no case is left; end early with the candidate."""
+        ahead = self._ahead
         while not self._candidate.done:
+            ahead.step()
             for stint in stints:
                 if not stint.busy and not stint.subject.done:
                     case = stint.next_case()
                     if case is not None:
                         self._begin(stint, case, total)
             busy = [stint for stint in stints if stint.busy and stint.worker.alive]
-            if not busy:
+            compiling = ahead.busy
+            if not busy and not compiling:
                 return
             limits = [self._limit_s(stint) for stint in busy]
-            ready = Channel.wait(
-                [stint.worker.channel for stint in busy], min(limits) - time.perf_counter()
-            )
-            for stint, limit_s, is_ready in zip(busy, limits, ready, strict=True):
+            next_s = min([*limits, *(desk.limit_s for desk in compiling)])
+            channels = [stint.worker.channel for stint in busy]
+            channels += [desk.compiler.channel for desk in compiling]
+            ready = Channel.wait(channels, next_s - time.perf_counter())
+            for stint, limit_s, is_ready in zip(busy, limits, ready, strict=False):
                 left_s = limit_s - time.perf_counter()
                 if is_ready or left_s <= 0:
                     self._conclude(stint, max(left_s, 0.0))
+            for desk, is_ready in zip(compiling, ready[len(busy) :], strict=True):
+                if is_ready or desk.limit_s <= time.perf_counter():
+                    ahead.conclude(desk)
 
     def _limit_s(self, stint: Stint) -> float:
         if stint.worker.started:
@@ -266,7 +286,10 @@ class Verifier:
         case, log = item.case, ""
         try:
             answer = worker.answer(timeout_s, self.timeout_s)
-            subject.note_first_call(time.perf_counter() - stint.begin_s, answer)
+            seconds = time.perf_counter() - stint.begin_s
+            is_ahead = subject is self._candidate
+            spent = self._ahead.spent_on(case) if is_ahead else (0.0, 0.0)
+            subject.note_first_call(seconds, answer, spent)
             self._check(item, subject, worker, answer)
             found = self._judged(item, worker)
             if found.status is Status.CORRECT and stint.repeats:
@@ -276,7 +299,7 @@ class Verifier:
             found = _without_figures(case, failure)
             log = failure.log
         if found.status is Status.CORRECT:
-            stint.passed = case
+            stint.passed.append(case)
         else:
             subject.fail(WorkerFailedError(found.status, _at(case, found.reason), log))
         subject.lost = subject.lost or not worker.alive
@@ -398,16 +421,32 @@ class Verifier:
         The last thing that is asked of a worker: it is left in a state that no honest call leaves.
         """
         ordinary = inputs.ordinary(self.operation.spec)
-        for stint in stints:
-            # each stopped at another size, and not at all are a candidate's kernels needed
-            case = stint.passed
-            if case is None or math.prod(case.size.extents) < LEAST_MUTED or not stint.worker.idle:
-                continue
+        for case, worker in self._muted_calls(stints):
             # other values than it has seen, of which it may honestly keep the results
             seed = secrets.choice(inputs.SEEDS)
             fresh = dataclasses.replace(case, seed=seed, distribution=ordinary)
-            if self._candidate.failure is None and not self._run_muted(fresh, stint.worker):
+            is_asked = self._candidate.failure is None and worker.idle
+            if is_asked and not self._run_muted(fresh, worker):
                 return
+
+    def _muted_calls(self, stints: Sequence[Stint]) -> list[tuple[Case, WorkerProcess]]:
+        """Cases that workers passed, of different sizes: not at all are a kernel's results needed.
+
+        In turns: a worker may be of no use any more after its first.
+        """
+        kinds = [
+            [
+                (group[0], stint.worker)
+                for group in _grouped(stint.passed)
+                if math.prod(group[0].size.extents) >= LEAST_MUTED
+            ]
+            for stint in stints
+        ]
+        for group in kinds:
+            # which ones nobody can foresee
+            secrets.SystemRandom().shuffle(group)
+        turns = itertools.zip_longest(*kinds)
+        return [call for turn in turns for call in turn if call is not None][:MUTED_CALLS]
 
     def _run_muted(self, case: Case, worker: WorkerProcess) -> bool:
         """Whether more such runs are worth their time: one that hangs is enough."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 
+import torch
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
@@ -47,3 +48,5 @@ def warm_compiler(compute_capability: int) -> None:
         constexprs={(3,): 1024},
     )
     triton.compile(source, target=GPUTarget("cuda", compute_capability, 32))
+    # compilers call on tensors without memory, for which torch imports half a second's worth
+    torch.empty_like(torch.empty(1, device="meta"))

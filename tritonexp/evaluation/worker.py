@@ -13,8 +13,7 @@ import functools
 import importlib.util
 import sys
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -25,6 +24,7 @@ from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.compiling import CompileClock
 from tritonexp.evaluation.counting import Requests
 from tritonexp.evaluation.memory import attach, view
+from tritonexp.evaluation.serving import serve
 from tritonexp.evaluation.watching import Guard, Launches
 
 _BASE: Any = torch._C.TensorBase  # noqa: SLF001 - torch.Tensor's own methods can be replaced
@@ -35,9 +35,6 @@ _synchronize = torch.cuda.synchronize
 _Event, _CUDAGraph, _graph = torch.cuda.Event, torch.cuda.CUDAGraph, torch.cuda.graph
 _record, _elapsed_time = _Event.record, _Event.elapsed_time
 _wait_for_event, _replay = _Event.synchronize, _CUDAGraph.replay
-
-MESSAGE_CHARACTERS = 2_000
-TRACEBACK_CHARACTERS = 12_000
 
 
 class Worker:
@@ -60,7 +57,7 @@ class Worker:
         self._graph: Any = None
         self._flush: Any = None
 
-    def attach(self, handle: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    def attach(self, handle: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Map the arena; what only the start needed is then closed for good."""
         self._arena = attach(handle, descriptors[0] if descriptors else None)
         self._gpu = self._compiles_here = self._arena.is_cuda
@@ -430,19 +427,7 @@ def start_profiler() -> None:
 def main(channel: Channel, seal: Callable[[], None]) -> None:
     """Serve requests until the referee ends the process."""
     worker = Worker(seal)
-    while True:
-        request, descriptors = channel.serve()
-        command = request.pop("command")
-        if command not in COMMANDS:
-            channel.reply(error={"types": ["KeyError"], "message": command, "traceback": ""})
-            continue
-        if command == "attach":
-            request["descriptors"] = descriptors
-        try:
-            answer = COMMANDS[command](worker, **request)
-        except BaseException as error:  # noqa: BLE001 - sys.exit in an implementation is an answer too
-            answer = {"error": _describe_error(error)}
-        channel.reply(**answer)
+    serve(channel, {name: functools.partial(method, worker) for name, method in COMMANDS.items()})
 
 
 def _work_of(graph: torch.cuda.CUDAGraph, launches: Launches) -> list[dict[str, Any]]:
@@ -478,11 +463,3 @@ def _fill_bytes(tensor: torch.Tensor, byte: int) -> None:
 
 def _short(value: Any) -> str:
     return repr(value)[:80]
-
-
-def _describe_error(error: BaseException) -> dict[str, Any]:
-    return {
-        "types": [kind.__name__ for kind in type(error).__mro__],
-        "message": str(error)[:MESSAGE_CHARACTERS],
-        "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
-    }

@@ -109,12 +109,12 @@ def judge(
 def _judge_together(
     fixtures: Sequence[Fixture], mode: Mode, jobs: int, *, sandbox: bool, timeout_s: float
 ) -> Iterator[Verdict]:
-    scouts = max(1, len(os.sched_getaffinity(0)) // jobs)
+    cores = max(1, len(os.sched_getaffinity(0)) // jobs)
     # started anew and not forked: a process that has touched CUDA cannot be
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         asked = [
-            pool.submit(_judge_one, fixture, mode, sandbox, timeout_s, scouts)
+            pool.submit(_judge_one, fixture, mode, sandbox, timeout_s, cores)
             for fixture in fixtures
         ]
         try:
@@ -129,7 +129,7 @@ _benches: dict[str, Bench] = {}
 
 
 def _judge_one(
-    fixture: Fixture, mode: Mode, sandbox: bool, timeout_s: float, scouts: int
+    fixture: Fixture, mode: Mode, sandbox: bool, timeout_s: float, cores: int
 ) -> Verdict:
     if fixture.operation not in _benches:
         _close_benches()
@@ -140,7 +140,7 @@ def _judge_one(
             sandbox=sandbox,
             timeout_s=timeout_s,
             verifies_alone=False,
-            scouts=scouts,
+            cores=cores,
         )
     return _benches[fixture.operation].judge(fixture)
 

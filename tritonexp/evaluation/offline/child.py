@@ -68,21 +68,25 @@ def compile_file(
     return CompileAnswer(kernels=tuple(recorder.done), error=failure)
 
 
-def _call(function: Callable[..., Any], call: Call, recorder: Recorder) -> CompileFailure | None:
+def arguments_of(call: Call) -> list[Any]:
+    """What a call is made with, before a stand-in that has the tensors take no memory."""
     import torch
+
+    return [
+        torch.empty(item.shape, dtype=getattr(torch, item.dtype), device="cuda")
+        if isinstance(item, TensorShape)
+        else item.value
+        for item in call.arguments
+    ]
+
+
+def _call(function: Callable[..., Any], call: Call, recorder: Recorder) -> CompileFailure | None:
     from triton.runtime.errors import OutOfResources
 
     where = f"at {call.size.label} {call.dtype}"
     recorder.begin(call)
     try:
-        function(
-            *(
-                torch.empty(item.shape, dtype=getattr(torch, item.dtype), device="cuda")
-                if isinstance(item, TensorShape)
-                else item.value
-                for item in call.arguments
-            )
-        )
+        function(*arguments_of(call))
     except OutOfResources as error:
         # the kernel's own entry says so, with the figures
         _log.info("%s: %s", where, error)

@@ -36,6 +36,10 @@ class Recorder:
         """The GPU that stands for the target."""
         return DEVICES[self.target]
 
+    def usage_of(self, cubin: bytes) -> Usage | None:
+        """What a kernel uses."""
+        return resource_usage(cubin)
+
     def begin(self, call: Call) -> None:
         """Open a call, which all until its end belongs to."""
         self.call = call

@@ -9,11 +9,10 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
-from tritonexp.evaluation.offline.cubins import resource_usage
-from tritonexp.evaluation.offline.recorder import Recorder
+from tritonexp.evaluation.offline.cubins import Usage
 from tritonexp.evaluation.offline.targets import (
     MAX_THREADS_PER_BLOCK,
     REGISTERS_PER_BLOCK,
@@ -24,8 +23,28 @@ from tritonexp.evaluation.offline.targets import (
 from tritonexp.evaluation.offline.tensors import tensors_without_memory
 
 
+class Listener(Protocol):
+    """Names the GPU that is stood in for, and hears what is compiled and launched for it."""
+
+    @property
+    def device(self) -> Device:
+        """The GPU."""
+
+    def compiled(self, kernel: Any) -> None:
+        """Hear what Triton made of a kernel."""
+
+    def failed(self, name: str, options: dict[str, Any], error: BaseException) -> None:
+        """Hear of a kernel that Triton, or what it calls, refused."""
+
+    def launch(self, metadata: Any, grid: tuple[int, int, int]) -> None:
+        """Hear of a launch; may raise Triton's OutOfResources where the real one would."""
+
+    def usage_of(self, cubin: bytes) -> Usage | None:
+        """What a kernel uses; None where that is not known."""
+
+
 @contextlib.contextmanager
-def stand_in(recorder: Recorder) -> Iterator[None]:
+def stand_in(recorder: Listener) -> Iterator[None]:
     """Answer for the target GPU wherever host code asks torch or Triton."""
     import torch
     import triton
@@ -92,7 +111,7 @@ def stand_in(recorder: Recorder) -> Iterator[None]:
 class _Driver:
     """Answers Triton for a GPU that is not there."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Listener) -> None:
         self._device = recorder.device
         self._recorder = recorder
         self.utils = SimpleNamespace(
@@ -104,7 +123,7 @@ class _Driver:
                     "warpSize": WARP_SIZE,
                 }
             ),
-            load_binary=_load_binary,
+            load_binary=self._load_binary,
             unload_module=_nothing,
             set_printf_fifo_size=_nothing,
         )
@@ -142,6 +161,15 @@ class _Driver:
 
     def get_benchmarker(self) -> Callable[..., Any]:
         return _run_once
+
+    def _load_binary(
+        self, name: str, cubin: bytes, _shared: int, _device: int
+    ) -> tuple[str, str, int, int, int]:
+        """Module, function, registers, spilled words and most threads, as Triton's own tells."""
+        usage = self._recorder.usage_of(cubin)
+        if usage is None:
+            return name, name, 0, 0, MAX_THREADS_PER_BLOCK
+        return name, name, usage.registers, usage.spill_bytes // 4, MAX_THREADS_PER_BLOCK
 
     def launcher_cls(self, _src: Any, metadata: Any) -> Callable[..., None]:
         """Make what Triton calls with the grid and the arguments to launch a kernel."""
@@ -187,13 +215,3 @@ def _run_once(
     """Make the one call that compiles, and call all that do equally fast, since none is timed."""
     call()
     return [0.0] * len(quantiles) if quantiles else 0.0
-
-
-def _load_binary(
-    name: str, cubin: bytes, _shared: int, _device: int
-) -> tuple[str, str, int, int, int]:
-    """Return module, function, registers, spilled words and most threads, as Triton's own does."""
-    usage = resource_usage(cubin)
-    if usage is None:
-        return name, name, 0, 0, MAX_THREADS_PER_BLOCK
-    return name, name, usage.registers, usage.spill_bytes // 4, MAX_THREADS_PER_BLOCK

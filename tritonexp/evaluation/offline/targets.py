@@ -10,6 +10,7 @@ from typing import Any
 
 from tritonexp.errors import ConfigError
 from tritonexp.evaluation.offline.cubins import Usage
+from tritonexp.records import Gpu
 
 WARP_SIZE = 32
 MAX_THREADS_PER_BLOCK = 1024
@@ -85,6 +86,27 @@ DEVICES = {
         memory_bytes=180 * 10**9,
     ),
 }
+
+
+# where it is not THREADS_PER_SM, by compute capability
+FEWER_THREADS_PER_SM = {(7, 5): 1024, (8, 6): 1536, (8, 7): 1536, (8, 9): 1536, (12, 0): 1536}
+THREADS_PER_SM = 2048
+
+
+def device_of(gpu: Gpu) -> Device:
+    """The stand-in for a GPU that is there."""
+    major, minor = (int(part) for part in gpu.compute_capability.split("."))
+    return Device(
+        name=gpu.name,
+        capability=(major, minor),
+        sm_count=gpu.sm_count,
+        shared_bytes_per_block=gpu.shared_memory_per_block_bytes,
+        # a block's share is all of it but for what the system keeps of each
+        shared_bytes_per_sm=gpu.shared_memory_per_block_bytes + KIB,
+        threads_per_sm=FEWER_THREADS_PER_SM.get((major, minor), THREADS_PER_SM),
+        l2_bytes=gpu.l2_bytes,
+        memory_bytes=gpu.memory_bytes,
+    )
 
 
 def check_target(target: str) -> None:

@@ -2,7 +2,7 @@
 computes in the one before each round's clock starts, and idles in the one that is timed.
 
 operation: matmul
-status: CLOCK_MISMATCH or IMPLAUSIBLE
+status: CLOCK_MISMATCH or IMPLAUSIBLE or STALE_RESULT
 """
 
 import torch

@@ -1,0 +1,246 @@
+"""Compiling ahead: what is compiled where, when it is ready, and that nobody waits for who fails.
+
+Compilers are real processes; here they are started alone, since the fork server of a GPU needs one.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import builders as build
+import pytest
+from candidates import RIGHT, candidate
+
+from tritonexp import operations
+from tritonexp.evaluation import ahead
+from tritonexp.evaluation.ahead import CompileAhead
+from tritonexp.evaluation.channel import Channel
+from tritonexp.evaluation.forkserver import ForkServer, Settings
+from tritonexp.evaluation.memory import Arena
+from tritonexp.evaluation.offline.parent import call_of
+from tritonexp.evaluation.offline.targets import DEVICES, device_of
+from tritonexp.evaluation.process import Crew, WorkerFailedError
+from tritonexp.records import Case, Status, to_json
+
+ROOT = Path(__file__).resolve().parents[2]
+CHILD = """
+import socket, sys
+from tritonexp.evaluation import compiler
+from tritonexp.evaluation.channel import Channel
+compiler.main(Channel(socket.socket(fileno=int(sys.argv[1]))))
+"""
+DEVICE = to_json(DEVICES["sm_90"])
+
+
+@pytest.fixture
+def spec():
+    """Softmax's."""
+    return operations.load("softmax").spec
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a process that compiles, with a cache of its own or a given one; returns a channel."""
+    started = []
+
+    def run(source, cache="cache"):
+        path = tmp_path / "candidate.py"
+        path.write_text(source)
+        channel, theirs = Channel.pair()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+        environment["TRITON_CACHE_DIR"] = str(tmp_path / cache)
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            env=environment,
+        )
+        started.append((process, channel))
+        theirs.close()
+        channel.ask("load", path=str(path), entry_point="softmax", device=DEVICE)
+        return channel, channel.answer(60)
+
+    yield run
+    for process, channel in started:
+        channel.close()
+        process.kill()
+        process.wait()
+
+
+def compiled(channel, spec, extents, dtype="float32"):
+    """What a compiler answers to a call."""
+    channel.ask("compile", call=to_json(call_of(spec, spec.size(extents), dtype)))
+    return channel.answer(60)
+
+
+def cubins(folder):
+    """The kernels that lie in a cache."""
+    return sorted(folder.rglob("*.cubin"))
+
+
+def test_a_call_without_a_gpu_fills_the_cache(start, spec, tmp_path):
+    """Each kind of call leaves a kernel for the GPU in the cache, and tells how long it took."""
+    channel, loaded = start(RIGHT)
+    assert "error" not in loaded
+    first = compiled(channel, spec, (64, 64))
+    assert 0 < first["compile_s"] <= first["elapsed_s"]
+    assert len(cubins(tmp_path / "cache")) == 1
+    compiled(channel, spec, (64, 1000))
+    assert len(cubins(tmp_path / "cache")) == 2
+
+
+def test_what_is_in_the_cache_is_not_compiled_again(start, spec, tmp_path):
+    """Another process of the crew finds it, as the worker does that launches it."""
+    compiled(start(RIGHT)[0], spec, (64, 64))
+    before = cubins(tmp_path / "cache")
+    assert compiled(start(RIGHT)[0], spec, (64, 64))["compile_s"] == 0
+    assert cubins(tmp_path / "cache") == before
+
+
+def test_a_file_that_raises_is_told_of_and_the_compiler_goes_on(start, spec):
+    """What a call raises is an answer; the next call is compiled all the same."""
+    text = RIGHT.replace(
+        "def softmax(x):", "def softmax(x):\n    if x.shape[0] == 3:\n        raise KeyError(x)"
+    )
+    channel, _ = start(text)
+    assert compiled(channel, spec, (3, 64))["error"]["types"][0] == "KeyError"
+    assert "error" not in compiled(channel, spec, (64, 64))
+
+
+def test_a_gpu_that_is_there_stands_for_itself():
+    """Host code hears of the GPU that its kernels will run on."""
+    device = device_of(build.H200)
+    assert (device.name, device.sm_count) == (build.H200.name, build.H200.sm_count)
+    assert f"{device.capability[0]}.{device.capability[1]}" == build.H200.compute_capability
+    assert device_of(build.H200).arch == 90
+
+
+def test_a_crews_compilers_see_no_gpu_and_end_with_it(tmp_path):
+    """They are forked beside the workers, sealed like these, and closed with them."""
+    source = RIGHT + (
+        "\nimport os\nif os.environ['CUDA_VISIBLE_DEVICES'] == '':\n"
+        "    raise OSError(os.listdir('.'))\n"
+    )
+    server = ForkServer(Settings(None))
+    arena = Arena(4096, "cpu")
+    crew = Crew(server, candidate(source), [arena], compilers=2, gpu=build.H200)
+    try:
+        assert len(crew.compilers) == 2
+        for compiler in crew.compilers:
+            with pytest.raises(WorkerFailedError, match=r"OSError: .*candidate\.py"):
+                compiler.answer(60)
+        closed = crew.compilers[0].channel
+        crew.close()
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(closed.fileno())
+        assert not any(server.folder.glob("crew-*"))
+    finally:
+        server.close()
+        arena.close()
+
+
+class MadeUpCompiler:
+    """Answers what a test says, or fails."""
+
+    def __init__(self, *said):
+        self.said = deque(said)
+        self.asked = []
+        self.alive = True
+
+    def ask(self, command, **fields):
+        """Note what is asked for."""
+        self.asked.append((command, fields))
+
+    def answer(self, timeout_s, limit_s):
+        """Say the next thing."""
+        said = self.said.popleft()
+        if isinstance(said, Exception):
+            self.alive = "gone" not in str(said)
+            raise said
+        return said
+
+    def close(self):
+        """Be gone."""
+        self.alive = False
+
+    kill = close
+
+
+DONE = {"elapsed_s": 0.5, "compile_s": 1e-9}
+WRONG = WorkerFailedError(Status.RUNTIME_ERROR, "it raised")
+GONE = WorkerFailedError(Status.CRASHED, "it is gone")
+
+
+def groups_of(spec, *extents):
+    """A group of one case for each size."""
+    return [
+        [
+            Case(
+                size=spec.size(item),
+                dtype="float32",
+                distribution="normal",
+                seed=secrets.randbits(8),
+            )
+        ]
+        for item in extents
+    ]
+
+
+def run(compile_ahead):
+    """Let every compiler answer until nothing is expected any more."""
+    compile_ahead.step()
+    while compile_ahead.busy:
+        for desk in compile_ahead.busy:
+            compile_ahead.conclude(desk)
+        compile_ahead.step()
+
+
+def test_groups_become_ready_as_they_are_compiled(spec):
+    """Not before, each once, and what is only compiled never."""
+    groups = groups_of(spec, (64, 64), (65, 64), (66, 64))
+    compiler = MadeUpCompiler({}, DONE, DONE, DONE, DONE)
+    others = [*groups_of(spec, (64, 64)), *groups_of(spec, (999, 64))]
+    compile_ahead = CompileAhead([compiler], spec, groups, others)
+    compile_ahead.step()
+    assert not compile_ahead.ready
+    run(compile_ahead)
+    assert list(compile_ahead.ready) == groups
+    # of a kind that is there twice, the first
+    assert [command for command, _ in compiler.asked] == ["compile"] * 4
+    assert compile_ahead.spent_on(groups[0][0])[1] == 1e-9
+    assert compile_ahead.spent_on(groups_of(spec, (7, 7))[0][0]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [[WRONG], [{}, WRONG, WRONG, WRONG], [GONE], [{}, GONE], [{}, {"compile_s": "1"}, WRONG, DONE]],
+    ids=["import", "calls", "import-gone", "call-gone", "garbage"],
+)
+def test_nobody_waits_for_a_compiler_that_fails(spec, said):
+    """What is not compiled is the worker's, who finds out what is wrong."""
+    groups = groups_of(spec, (64, 64), (65, 64), (66, 64))
+    compile_ahead = CompileAhead([MadeUpCompiler(*said)], spec, groups)
+    run(compile_ahead)
+    assert list(compile_ahead.ready) == groups
+
+
+def test_without_compilers_all_is_ready_at_once(spec):
+    """As in the interpreter, where nothing is compiled."""
+    groups = groups_of(spec, (64, 64), (65, 64))
+    compile_ahead = CompileAhead([], spec, groups)
+    compile_ahead.step()
+    assert list(compile_ahead.ready) == groups
+    assert compile_ahead.busy == []
+
+
+def test_a_slow_compiler_is_given_up(spec, monkeypatch):
+    """After a while its group is taken by a worker, and it is asked for nothing more."""
+    monkeypatch.setattr(ahead, "PATIENCE_S", 0.05)
+    late = WorkerFailedError(Status.TIMEOUT, "it is gone: too slow")
+    compiler = MadeUpCompiler({}, late)
+    compile_ahead = CompileAhead([compiler], spec, groups_of(spec, (64, 64)))
+    run(compile_ahead)
+    assert len(compile_ahead.ready) == 1
+    assert not compiler.alive
