@@ -22,7 +22,7 @@ from tritonexp.records import Implementation, Mode, Provenance, Role
 from tritonexp.study import referee_arguments
 
 PAUSE_S = 4.0
-PHASES = ("starting the workers", "verifying", "looking at the kernels", "timing", "done")
+PHASES = ("starting the workers", "verifying", "timing", "looking at the kernels", "done")
 
 
 def main(name: str, evaluations: int) -> None:

@@ -41,8 +41,8 @@ GPU = Gpu(
     shared_memory_per_block_bytes=1 << 16,
     driver=None,
 )
-# replays before the first round: two that find out how long one takes, and the check of the graph
-BEFORE_ROUNDS = 2 + math.ceil(len(SPEC.distributions) / SETS)
+# replays before the first round: one that finds out how long it takes, and the check of the graph
+BEFORE_ROUNDS = 1 + math.ceil(len(SPEC.distributions) / SETS)
 PROTOCOL = TimingProtocol(
     name="device",
     clock=Clock.GRAPH,

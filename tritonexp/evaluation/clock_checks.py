@@ -20,7 +20,7 @@ from tritonexp.records import Status
 
 CLOCK_TRIES = 4
 # the referee's two counts differ by work of about this length, long beside its scheduling noise
-CLOCK_SPAN_US = 6_000.0
+CLOCK_SPAN_US = 5_000.0
 # how much of its claimed time a worker may have used beyond it in the rounds, more than when its
 # clock was checked
 MAX_HIDDEN_SHARE = 0.2

@@ -183,13 +183,14 @@ class Confinement:
         # torch counts the references to shared GPU memory in a file there
         self._restrict(self._grants(folder) | {Path(DEV_SHM): SHARED_MEMORY})
 
-    def seal(self, folder: Path) -> None:
+    def seal(self, folder: Path, *, shared_memory: bool = False) -> None:
         """Close what only the start needed, before a candidate's code runs.
 
         System calls in all threads; shared memory in this one and those after it, and in all where
-        the kernel can (Landlock ABI 8).
+        the kernel can (Landlock ABI 8). With `shared_memory` that stays open.
         """
-        self._restrict(self._grants(folder), landlockpy.RestrictFlag.TSYNC)
+        if not shared_memory:
+            self._restrict(self._grants(folder), landlockpy.RestrictFlag.TSYNC)
         _filter(os.getpid()).load()
 
     def _grants(self, folder: Path) -> dict[Path, AccessFS]:

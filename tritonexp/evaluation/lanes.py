@@ -24,6 +24,9 @@ Results = dict[str, list[torch.Tensor]]
 # -> the reason why a lane's are wrong, by name
 ResultsJudge = Callable[[list[object], Results], dict[str, str]]
 
+# relative
+JITTER = 0.25
+
 _P = ParamSpec("_P")
 
 
@@ -101,8 +104,9 @@ class Setting:
         return int(self.generator.integers(1, 256))
 
     def jittered(self, count: int) -> int:
-        """A count within a quarter of another, so that no count tells a round from a check."""
-        return max(1, round(count * self.generator.uniform(0.75, 1.25)))
+        """A count near another, so that no count tells a round from a check."""
+        spread = max(1, round(JITTER * count))
+        return max(1, count + int(self.generator.integers(-spread, spread + 1)))
 
 
 def guarded(

@@ -59,7 +59,7 @@ MAX_SETS = 512
 # an eager call's set count: each is cold by the flush, several only so that addresses change
 EVENT_SETS = 4
 # a graph shorter than this would show the gap between two replays
-GRAPH_US = 400.0
+GRAPH_US = 300.0
 MAX_PASSES = 16
 # of small sets there may be hundreds
 MAX_VERIFIED_SETS = 64
@@ -164,6 +164,8 @@ def _prepare(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> None:
             guarded(_prepare_events, lane, setting, flush_bytes)
     for lane in lanes:
         guarded(_choose_count, lane, setting)
+    for lane in lanes:
+        guarded(_lengthened, lane, setting)
 
 
 def _captured(lane: Lane, failures: list[str], timeout_s: float) -> None:
@@ -228,19 +230,20 @@ def _choose_count(lane: Lane, setting: Setting) -> None:
         wanted = len(sets) * max(1, round(protocol.window_us / per_call_us / len(sets)))
         lane.count = min(MAX_COUNT, wanted)
         return
-    once_us = _replayed(lane, 2, timeout_s)
+    answer = lane.worker.call("replay", timeout_s, count=2)
+    once_us = max(answers.time_of(answer, "elapsed_us") / 2, 1e-3)
     passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
     if passes > 1:
-        _take(lane, lane.worker.call("capture", timeout_s, sets=sets, passes=passes))
-        # what was asked for, whatever the worker says that it captured
+        # what is asked for, whatever the worker says that it captured; `_lengthened` must follow
         lane.calls = passes * len(sets)
-        once_us = _replayed(lane, 2, timeout_s)
-    lane.count = min(MAX_COUNT, max(1, round(protocol.window_us / once_us)))
+        lane.worker.ask("capture", sets=sets, passes=passes)
+    lane.count = min(MAX_COUNT, max(1, round(protocol.window_us / (passes * once_us))))
 
 
-def _replayed(lane: Lane, count: int, timeout_s: float) -> float:
-    answer = lane.worker.call("replay", timeout_s, count=count)
-    return max(answers.time_of(answer, "elapsed_us") / count, 1e-3)
+def _lengthened(lane: Lane, setting: Setting) -> None:
+    """Take the answer of a lane whose graph is captured anew, to hold several calls on each set."""
+    if lane.calls > len(setting.sets):
+        _take(lane, lane.worker.answer(setting.timeout_s))
 
 
 def _verify_capture(setting: Setting, lanes: Sequence[Lane]) -> None:
@@ -259,7 +262,7 @@ def _verify_capture(setting: Setting, lanes: Sequence[Lane]) -> None:
         is_first = False
         drawn = {index: _next_of(distributions, setting) for index in verified}
         fresh = {index: setting.draw(distribution) for index, distribution in drawn.items()}
-        decoys = {index: setting.ordinary() for index in verified}
+        decoys = dict.fromkeys(verified, setting.ordinary())
         results: dict[int, Results] = {index: {} for index in verified}
         for lane in watched:
             guarded(_replay_on, lane, setting, fresh, decoys, results)
@@ -309,8 +312,17 @@ def _time_host(setting: Setting, lanes: Sequence[Lane]) -> None:
     fresh, decoy = setting.ordinary(), setting.ordinary()
     results: Results = {}
     for lane in lanes:
+        if lane.failure is None:
+            lane.worker.ask("prepare_host")
+    for lane in lanes:
+        guarded(_take_host_results, lane, setting)
+    for lane in lanes:
         guarded(_time_host_on, lane, setting, index, fresh, decoy, results)
     fail_wrong(lanes, setting.judge(fresh, results), "a host-timed call")
+
+
+def _take_host_results(lane: Lane, setting: Setting) -> None:
+    lane.worker.answer(setting.timeout_s)
 
 
 def _time_host_on(
@@ -321,7 +333,6 @@ def _time_host_on(
     decoy: list[object],
     results: Results,
 ) -> None:
-    lane.worker.call("prepare_host", setting.timeout_s)
     write(lane, setting, {index: fresh})
     time_host(lane, setting)
     write(lane, setting, {index: decoy})

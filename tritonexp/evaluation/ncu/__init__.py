@@ -8,7 +8,8 @@ Whoever may not read the GPU's performance counters gets a reason instead of fig
 follows from what is found here.
 
 Not covered: what a kernel leaves in the cache to be written later; how much a file writes to disk
-beyond the size of one file.
+beyond the size of one file; what other programs of the user keep in /dev/shm, which stays open to
+the file here, as the driver needs it for each measurement.
 """
 
 from tritonexp.evaluation.ncu.output import NcuError, NcuUnusableError

@@ -43,6 +43,11 @@ def disturb(thread):
     a = torch.randn(4096, 4096, device="cuda", dtype=torch.half)
     b = torch.empty_like(a)
     stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        # takes its workspace, before somebody captures
+        torch.matmul(a, a, out=b)
+    stream.synchronize()
+    ready.set()
     end = time.monotonic() + 120
     while time.monotonic() < end:
         if not is_ours(thread):
@@ -52,7 +57,9 @@ def disturb(thread):
             stream.synchronize()
 
 
+ready = threading.Event()
 threading.Thread(target=disturb, args=(threading.get_ident(),), daemon=True).start()
+ready.wait(5)
 
 
 def softmax(x):
