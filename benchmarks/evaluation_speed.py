@@ -2,13 +2,14 @@
 
 Repeat it on a machine with a CUDA GPU, from the project's root:
 
-    PYTHONPATH=. python benchmarks/evaluation_speed.py [operation] [evaluations]
+    PYTHONPATH=. python benchmarks/evaluation_speed.py [operation] [evaluations] [override ...]
 
 The candidate is the operation's house kernel; sizes=study, timing=device, the default expert and
-contenders. The first evaluation also measures the ceilings where they are not cached; what counts
-is the later ones. Compiled kernels are never kept between evaluations. Half of them come one right
-after the other; before the other half there is a pause as when a model is asked, in which the
-workers of the next evaluation are forked.
+contenders, unless overrides in Hydra's words say otherwise, as in
+'contenders=[torch,compile,house]'. The first evaluation also measures the ceilings where they are
+not cached; what counts is the later ones. Compiled kernels are never kept between evaluations. Half
+of them come one right after the other; before the other half there is a pause as when a model is
+asked, in which the workers of the next evaluation are forked.
 """
 
 import itertools
@@ -25,7 +26,7 @@ PAUSE_S = 4.0
 PHASES = ("starting the workers", "verifying", "timing", "looking at the kernels", "done")
 
 
-def main(name: str, evaluations: int) -> None:
+def main(name: str, evaluations: int, overrides: list[str]) -> None:
     """Print a line for each evaluation: seconds of each phase, and of the whole."""
     operation = operations.load(name)
     source = (operation.folder / "house.py").read_text()
@@ -45,7 +46,7 @@ def main(name: str, evaluations: int) -> None:
         if phase is not None:
             begun.setdefault(phase, time.perf_counter())
 
-    arguments = referee_arguments(config.compose([f"operation={name}"]), operation)
+    arguments = referee_arguments(config.compose([f"operation={name}", *overrides]), operation)
     begin = time.perf_counter()
     with Referee(**arguments, progress=note) as referee:
         if referee.mode is not Mode.GPU:
@@ -76,4 +77,5 @@ if __name__ == "__main__":
     main(
         sys.argv[1] if len(sys.argv) > 1 else "softmax",
         int(sys.argv[2]) if len(sys.argv) > 2 else 3,
+        sys.argv[3:],
     )
