@@ -12,7 +12,8 @@ from candidates import RIGHT, candidate
 
 from tritonexp import operations
 from tritonexp.evaluation import Referee
-from tritonexp.records import Status
+from tritonexp.evaluation.verification import Subject
+from tritonexp.records import Role, Status
 
 pytestmark = [
     pytest.mark.gpu,
@@ -88,3 +89,30 @@ def test_profiler_measures_or_says_why_not(judged):
     assert found.read_bytes == pytest.approx(256 << 20, rel=0.1)
     # what is still in the cache at the end is written later
     assert found.written_bytes == pytest.approx(256 << 20, rel=0.4)
+
+
+def test_workers_find_what_was_compiled_ahead(monkeypatch):
+    """A compiler without the GPU makes the very kernels that the worker on it launches."""
+    noted = []
+    note = Subject.note_first_call
+
+    def spy(subject, seconds, answer, ahead=(0.0, 0.0)):
+        if subject.role is Role.CANDIDATE:
+            noted.append((answer["compile_s"], ahead[1]))
+        note(subject, seconds, answer, ahead)
+
+    monkeypatch.setattr(Subject, "note_first_call", spy)
+    operation = operations.load("softmax")
+    with Referee(
+        operation,
+        sizes=[operation.spec.size((1024, 1024))],
+        protocol=build.FEW_ROUNDS,
+        expert="none",
+        contenders=(),
+        counts_traffic=False,
+    ) as made:
+        found = made.evaluate(candidate(RIGHT))
+    assert found.status is Status.CORRECT
+    assert len(noted) > 20
+    # in the worker, and ahead of it
+    assert [item for item in noted if item[0] > 0 or item[1] <= 0] == []
