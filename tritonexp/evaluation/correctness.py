@@ -197,7 +197,7 @@ class _RowFigures:
     off: torch.Tensor  # largest |out - float64|, infinite where something is misplaced
     column: torch.Tensor  # where that is
     scale: torch.Tensor  # largest finite |float64|, at most the dtype's largest
-    misplaced: int  # in the block
+    misplaced: torch.Tensor  # how many, in the whole block
 
 
 def _error_of_result(
@@ -210,13 +210,17 @@ def _error_of_result(
     error_ulp, max_abs_error, misplaced, worst = -1.0, 0.0, 0, 0
     for top in range(0, len(wanted), height):
         block = _compare_rows(got[top : top + height], wanted[top : top + height], limits)
-        row_ulp = block.off / block.scale.clamp(min=limits.tiny) / limits.eps
-        row = int(row_ulp.argmax())
-        if float(row_ulp[row]) > error_ulp:
-            error_ulp = float(row_ulp[row])
-            worst = (top + row) * columns + int(block.column[row])
-        max_abs_error = max(max_abs_error, float(block.off.max()))
-        misplaced += block.misplaced
+        row_ulp, row = (block.off / block.scale.clamp(min=limits.tiny) / limits.eps).max(dim=0)
+        # all at once: each figure by itself would wait for the GPU; whole numbers stay whole
+        figures = (row_ulp, row, block.column[row], block.off.max(), block.misplaced)
+        largest_ulp, worst_row, worst_column, largest_off, found = torch.stack(
+            [figure.double() for figure in figures]
+        ).tolist()
+        if largest_ulp > error_ulp:
+            error_ulp = largest_ulp
+            worst = (top + int(worst_row)) * columns + int(worst_column)
+        max_abs_error = max(max_abs_error, largest_off)
+        misplaced += int(found)
     return ErrorFigures(
         error_ulp=error_ulp,
         max_abs_error=max_abs_error,
@@ -231,7 +235,7 @@ def _compare_rows(got: torch.Tensor, wanted: torch.Tensor, limits: Any) -> _RowF
     off = torch.full((rows,), -1.0, dtype=torch.float64, device=wanted.device)
     scale = torch.zeros_like(off)
     column = torch.zeros_like(off, dtype=torch.int64)
-    misplaced = 0
+    misplaced = torch.zeros((), dtype=torch.int64, device=wanted.device)
     # a block of one row may still be wider than what is held at once
     for left in range(0, columns, ELEMENTS_AT_ONCE):
         out = got[:, left : left + ELEMENTS_AT_ONCE].double()
@@ -248,7 +252,7 @@ def _compare_rows(got: torch.Tensor, wanted: torch.Tensor, limits: Any) -> _RowF
         column = torch.where(largest > off, where + left, column)
         off = torch.maximum(off, largest)
         scale = torch.maximum(scale, torch.where(finite, within.abs(), 0.0).amax(dim=1))
-        misplaced += int((~placed).sum())
+        misplaced += (~placed).sum()
     return _RowFigures(off=off, column=column, scale=scale, misplaced=misplaced)
 
 
