@@ -153,7 +153,7 @@ class MadeUpCompiler:
         """Note what is asked for."""
         self.asked.append((command, fields))
 
-    def answer(self, timeout_s, limit_s):
+    def answer(self, timeout_s):
         """Say the next thing."""
         said = self.said.popleft()
         if isinstance(said, Exception):
@@ -191,9 +191,9 @@ def groups_of(spec, *extents):
 def run(compile_ahead):
     """Let every compiler answer until nothing is expected any more."""
     compile_ahead.step()
-    while compile_ahead.busy:
+    while compile_ahead.is_awaited:
         for desk in compile_ahead.busy:
-            compile_ahead.conclude(desk)
+            compile_ahead.conclude(desk, is_ready=True)
         compile_ahead.step()
 
 
@@ -235,12 +235,49 @@ def test_without_compilers_all_is_ready_at_once(spec):
     assert compile_ahead.busy == []
 
 
-def test_a_slow_compiler_is_given_up(spec, monkeypatch):
-    """After a while its group is taken by a worker, and it is asked for nothing more."""
-    monkeypatch.setattr(ahead, "PATIENCE_S", 0.05)
-    late = WorkerFailedError(Status.TIMEOUT, "it is gone: too slow")
-    compiler = MadeUpCompiler({}, late)
-    compile_ahead = CompileAhead([compiler], spec, groups_of(spec, (64, 64)))
-    run(compile_ahead)
-    assert len(compile_ahead.ready) == 1
-    assert not compiler.alive
+def test_a_slow_compiler_is_not_waited_for(spec):
+    """Its group is a worker's, and it is given another only when it is done after all."""
+    groups = groups_of(spec, (64, 64), (65, 64))
+    compiler = MadeUpCompiler({}, DONE, DONE)
+    compile_ahead = CompileAhead([compiler], spec, groups)
+    compile_ahead.step()
+    (desk,) = compile_ahead.busy
+    compile_ahead.conclude(desk, is_ready=True)
+    compile_ahead.step()
+    assert desk.group == groups[0]
+    compile_ahead.conclude(desk, is_ready=False)
+    # nobody else is there for the other
+    compile_ahead.step()
+    assert list(compile_ahead.ready) == groups
+    assert (compile_ahead.is_awaited, compile_ahead.busy, compiler.alive) == (False, [desk], True)
+    compile_ahead.conclude(desk, is_ready=True)
+    assert compile_ahead.busy == []
+    assert compile_ahead.spent_on(groups[0][0]) == (0.0, 0.0)
+
+
+def test_compiling_has_a_budget(spec, monkeypatch):
+    """When it is used up, all is left to the workers."""
+    monkeypatch.setattr(ahead, "BUDGET_S", 0.0)
+    groups = groups_of(spec, (64, 64), (65, 64))
+    compiler = MadeUpCompiler({})
+    compile_ahead = CompileAhead([compiler], spec, groups)
+    compile_ahead.step()
+    assert list(compile_ahead.ready) == groups
+    assert compiler.asked == []
+
+
+AUTOTUNED = RIGHT.replace(", num_warps=8", "").replace(
+    "@triton.jit",
+    "@triton.autotune([triton.Config({}, num_warps=warps) for warps in (1, 2)], key=['n_cols'],"
+    " cache_results=True)\n@triton.jit",
+)
+
+
+def test_all_configurations_are_compiled_and_none_is_chosen(start, spec, tmp_path):
+    """Who tunes on the GPU must find no choice that was made without it."""
+    assert "cache_results" in AUTOTUNED
+    channel, loaded = start(AUTOTUNED)
+    assert "error" not in loaded
+    assert "error" not in compiled(channel, spec, (64, 64))
+    assert len(cubins(tmp_path / "cache")) == 2
+    assert not list(tmp_path.rglob("*.autotune.json"))

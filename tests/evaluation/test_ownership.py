@@ -22,9 +22,9 @@ def lane(work, launched, calls=1):
     return Lane(worker=None, clock=Clock.GRAPH, calls=calls, work=work, launched=Counter(launched))
 
 
-def judged(work, launched, profiled):
+def judged(work, launched, profiled, timed_us=100.0):
     """Why the work is not a candidate's own, in a graph of one call that is profiled."""
-    shares = ownership.shares_of(profiled, work, Counter(launched))
+    shares = ownership.shares_of(profiled, work, Counter(launched), timed_us)
     return ownership.why_not_own(lane(work, launched), "8x8", shares, work)
 
 
@@ -75,8 +75,8 @@ def test_kernel_of_the_same_name_is_not_own():
 
 def test_names_must_do_where_nothing_was_captured():
     """What runs eagerly only has launches by name, which the profiler must see as often."""
-    assert ownership.shares_of([("a", 2, 5.0)], [], Counter({"a": 2}))[0].own
-    assert not ownership.shares_of([("a", 3, 5.0)], [], Counter({"a": 2}))[0].own
+    assert ownership.shares_of([("a", 2, 5.0)], [], Counter({"a": 2}), 5.0)[0].own
+    assert not ownership.shares_of([("a", 3, 5.0)], [], Counter({"a": 2}), 5.0)[0].own
 
 
 def test_profiler_that_saw_nothing_condemns_no_fill():
@@ -91,8 +91,28 @@ def test_profiler_that_saw_nothing_condemns_no_fill():
 def test_timed_graph_must_hold_what_a_closer_look_finds():
     """A call that is captured for the look may differ from those that were timed."""
     looked_at = [kernel("a")]
-    shares = ownership.shares_of([("a", 1, 5.0)], looked_at, Counter({"a": 1}))
+    shares = ownership.shares_of([("a", 1, 5.0)], looked_at, Counter({"a": 1}), 5.0)
     timed = lane([kernel("library", 4, own=False)], {}, calls=4)
     why = ownership.why_not_own(timed, "8x8", shares, looked_at)
     assert "1 library" in why
-    assert "1 a" in why
+    assert "nothing" in why
+
+
+def test_another_choice_of_own_kernels_is_allowed():
+    """An autotuner that tunes anew may choose a kernel of another name, or more launches of it."""
+    looked_at = [kernel("a_64", 2), FILL]
+    shares = ownership.shares_of(
+        [("a_64", 2, 9.9), ("Memset (Device)", 1, 0.1)], looked_at, Counter({"a_64": 2}), 10.0
+    )
+    timed = lane([kernel("a_32", 3), {**FILL, "count": 3}], {"a_32": 3}, calls=3)
+    assert ownership.why_not_own(timed, "8x8", shares, looked_at) == ""
+
+
+def test_own_work_that_is_only_there_when_looked_at_has_no_larger_share():
+    """A kernel that idles under the profiler cannot make a library's share look small."""
+    work = [kernel("a"), kernel("library", own=False)]
+    looked_at = [("a", 1, 1000.0), ("library", 1, 30.0)]
+    assert judged(work, {"a": 1}, looked_at, timed_us=1000.0) == ""
+    # 40 us were timed, and twice that is believed
+    assert "62%" in judged(work, {"a": 1}, looked_at, timed_us=40.0)
+    assert "0%" in judged(work, {"a": 1}, looked_at, timed_us=10.0)

@@ -352,7 +352,7 @@ def test_who_computes_only_where_its_result_was_erased_is_found_out(take_turns):
 
     lazy, honest = take_turns(Lazy("lazy"), FakeWorker("honest"))
     assert lazy.failure.status is Status.STALE_RESULT
-    assert "half of them new" in lazy.failure.reason
+    assert "some of them new" in lazy.failure.reason
     assert honest.failure is None
 
 
@@ -473,7 +473,7 @@ def test_who_works_only_after_a_pause_is_found_out(take_turns):
 
     lazy, honest = take_turns(FirstOnly("lazy"), FakeWorker("honest"))
     assert lazy.failure.status is Status.STALE_RESULT
-    assert "half of them new" in lazy.failure.reason
+    assert "some of them new" in lazy.failure.reason
     assert honest.failure is None
 
 

@@ -10,6 +10,7 @@ or takes too long for, is left to the workers as it is.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -21,8 +22,10 @@ from tritonexp.evaluation.process import ChildProcess, WorkerFailedError
 from tritonexp.operations import Spec
 from tritonexp.records import Case, to_json
 
-# an autotuner's many configurations take longer, and the worker that tunes them finds most of them
+# a group is not waited for any longer, though what is compiled of it may still be of use
 PATIENCE_S = 20.0
+# nor is any group after this much of all compiling
+BUDGET_S = 60.0
 
 Kind = tuple[str, str]  # size and dtype, by which kernels are specialised
 
@@ -35,11 +38,13 @@ class Desk:
     begin_s: float
     group: list[Case] | None = None
     is_busy: bool = True
+    # whether it has taken too long, and nobody waits for it any more
+    is_late: bool = False
 
     @property
     def limit_s(self) -> float:
-        """When it has taken too long, by the performance counter."""
-        return self.begin_s + PATIENCE_S
+        """When it will have taken too long, by the performance counter."""
+        return math.inf if self.is_late else self.begin_s + PATIENCE_S
 
 
 class CompileAhead:
@@ -64,46 +69,43 @@ class CompileAhead:
         self._waiting = deque([*groups, *more])
         self._more = {_kind_of(group) for group in more}
         begin_s = time.perf_counter()
+        self._end_s = begin_s + BUDGET_S
         self._desks = [Desk(compiler, begin_s) for compiler in compilers]
         # of each kind: all that its call took, and what of it Triton's compiler took
         self._spent: dict[Kind, tuple[float, float]] = {}
 
     @property
     def busy(self) -> list[Desk]:
-        """The desks that something is expected of."""
+        """The desks that may answer."""
         return [desk for desk in self._desks if desk.is_busy]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something will be ready that is not yet."""
+        return any(desk.is_busy and not desk.is_late for desk in self._desks)
 
     def spent_on(self, case: Case) -> tuple[float, float]:
         """Seconds of a call that were gone before, and of them those of Triton's compiler."""
         return self._spent.get((case.size.label, case.dtype), (0.0, 0.0))
 
     def step(self) -> None:
-        """Give idle compilers something to do; without any, nothing is worth waiting for."""
-        for desk in self._desks:
-            if self._waiting and not desk.is_busy:
-                desk.group = self._waiting.popleft()
-                desk.begin_s, desk.is_busy = time.perf_counter(), True
-                case = desk.group[0]
-                call = call_of(self._spec, case.size, case.dtype)
-                desk.compiler.ask("compile", call=to_json(call))
-        while self._waiting and not self._desks:
+        """Give idle compilers something to do; where none is left, nothing is worth waiting for."""
+        if time.perf_counter() < self._end_s:
+            for desk in self._desks:
+                if self._waiting and not desk.is_busy:
+                    self._give(desk, self._waiting.popleft())
+            if self.is_awaited:
+                return
+        while self._waiting:
             self._release(self._waiting.popleft())
 
-    def conclude(self, desk: Desk) -> None:
-        """Take the answer of a compiler that has one, or is over its limit."""
-        group, desk.group, desk.is_busy = desk.group, None, False
-        try:
-            answer = desk.compiler.answer(max(0.0, desk.limit_s - time.perf_counter()), PATIENCE_S)
-            if group is not None:
-                compile_s, _ = answers.compiling_of(answer)
-                # what the process says is no more than its share of what went by here
-                took_s = time.perf_counter() - desk.begin_s
-                self._spent[_kind_of(group)] = took_s, min(took_s, compile_s or 0.0)
-        except WorkerFailedError:
-            # the worker that takes the group finds out what is wrong with it, if anything is
-            if group is None or not desk.compiler.alive:
-                desk.compiler.close()
-                self._desks.remove(desk)
+    def conclude(self, desk: Desk, *, is_ready: bool) -> None:
+        """Take the answer of a compiler that has one, or wait no longer for one that is late."""
+        group, desk.group = desk.group, None
+        if is_ready:
+            self._take_answer(desk, group)
+        else:
+            desk.is_late = True
         if group is not None:
             self._release(group)
 
@@ -112,6 +114,29 @@ class CompileAhead:
         for desk in self._desks:
             desk.compiler.kill()
         self._desks.clear()
+
+    def _give(self, desk: Desk, group: list[Case]) -> None:
+        desk.group, desk.begin_s, desk.is_busy = group, time.perf_counter(), True
+        call = call_of(self._spec, group[0].size, group[0].dtype)
+        desk.compiler.ask("compile", call=to_json(call))
+
+    def _take_answer(self, desk: Desk, group: list[Case] | None) -> None:
+        was_late, desk.is_late, desk.is_busy = desk.is_late, False, False
+        try:
+            answer = desk.compiler.answer(PATIENCE_S)
+            if group is not None:
+                took_s = answers.time_of(answer, "elapsed_s")
+                compile_s, _ = answers.compiling_of(answer)
+                # what the process says is no more than what went by here
+                passed_s = time.perf_counter() - desk.begin_s
+                took_s = min(took_s, passed_s)
+                self._spent[_kind_of(group)] = took_s, min(took_s, compile_s or 0.0)
+        except WorkerFailedError:
+            # the worker that takes the group finds out what is wrong with it, if anything is
+            was_importing = group is None and not was_late
+            if was_importing or not desk.compiler.alive:
+                desk.compiler.close()
+                self._desks.remove(desk)
 
     def _release(self, group: list[Case]) -> None:
         if _kind_of(group) not in self._more:

@@ -6,7 +6,6 @@ place, so nothing is taken for granted but that it is JSON.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +24,8 @@ TRAFFIC_FIGURES = (
 NAMES_SHOWN = 3
 WARP_THREADS = 32
 # of whatever is counted: beyond it a ratio of two counts may be no number
+# in whatever unit: longer than anybody waits
+MAX_TIME = 1e15
 MAX_COUNT = (1 << 63) - 1
 
 
@@ -178,8 +179,8 @@ def _is_time(value: Any) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= 0
+        # a whole number may be longer than any that there is a float for
+        and 0 <= value <= MAX_TIME
     )
 
 

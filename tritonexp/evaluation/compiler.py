@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from triton.runtime.autotuner import Autotuner
+
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.compiling import CompileClock
 from tritonexp.evaluation.offline.child import arguments_of
@@ -26,6 +28,12 @@ from tritonexp.evaluation.offline.stand_in import stand_in
 from tritonexp.evaluation.offline.targets import Device
 from tritonexp.evaluation.serving import serve
 from tritonexp.records import from_json
+
+
+def _tune_and_forget(_tuner: Any, _key: Any, _configs: Any, tune: Callable[[], None]) -> bool:
+    """Stand in for an autotuner's cache: have all compiled, and keep no choice of one."""
+    tune()
+    return False
 
 
 class Target:
@@ -59,6 +67,8 @@ class Compiler:
         # never left, and so kept: what the file took of it is asked again in later calls
         self._stand_in = stand_in(Target(from_json(Device, device)))
         self._stand_in.__enter__()
+        # what an autotuner finds here is no time, and must not be found by who tunes on the GPU
+        Autotuner.check_disk_cache = _tune_and_forget
         # of the name that it has in a worker
         spec = importlib.util.spec_from_file_location("implementation", path)
         if spec is None or spec.loader is None:

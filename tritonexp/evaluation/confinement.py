@@ -176,10 +176,12 @@ class Confinement:
         closed += _rest_of_project(package.resolve(), [root.resolve() for root in roots])
         self._readable = dict(_grants(roots, closed))
         self._readable[package.resolve()] = READ
+        self._gpu = False
 
-    def confine(self, folder: Path) -> None:
-        """Confine this thread, and all that comes of it, before it touches the GPU."""
+    def confine(self, folder: Path, *, gpu: bool = True) -> None:
+        """Confine this thread, and all that comes of it, before it touches the GPU, if it may."""
         _drop_capabilities()
+        self._gpu = gpu
         # torch counts the references to shared GPU memory in a file there
         self._restrict(self._grants(folder) | {Path(DEV_SHM): SHARED_MEMORY})
 
@@ -197,7 +199,7 @@ class Confinement:
         own_process = PROC / str(os.getpid())
         return (
             self._readable
-            | dict.fromkeys(_devices(), DEVICE)
+            | dict.fromkeys(_devices(gpu=self._gpu), DEVICE)
             # CUDA names its threads there, and gives up where it cannot
             | {folder: OWN, PROC: LIST, own_process: READ | AccessFS.WRITE_FILE | AccessFS.TRUNCATE}
         )
@@ -376,10 +378,9 @@ def _drop_capabilities() -> None:
         raise OSError(ctypes.get_errno(), "a worker cannot drop its capabilities")
 
 
-def _devices() -> list[Path]:
+def _devices(*, gpu: bool) -> list[Path]:
     device = Path("/dev")
-    return [
-        *(device / name for name in DEVICES),
-        *sorted(device.glob("nvidia*")),
-        *sorted(device.glob("nvidia-caps/*")),
-    ]
+    found = [device / name for name in DEVICES]
+    if gpu:
+        found += [*sorted(device.glob("nvidia*")), *sorted(device.glob("nvidia-caps/*"))]
+    return found

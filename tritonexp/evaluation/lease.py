@@ -172,8 +172,8 @@ def _leave(turn: _Turn) -> None:
         return
     turn.depth -= 1
     try:
-        if turn.depth == 0:
-            # what stays would name a holder that is none
+        if turn.depth == 0 and _signer(turn.descriptor) == os.getpid():
+            # what stays would name a holder that is none; who shares it may have signed since
             os.ftruncate(turn.descriptor, 0)
     finally:
         if turn.depth == 0:
@@ -314,6 +314,14 @@ def _sign(descriptor: int) -> None:
     text = json.dumps({"pid": os.getpid(), "command": command, "since": since})
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, text.encode(), 0)
+
+
+def _signer(descriptor: int) -> object:
+    """The process that says it holds a lease."""
+    try:
+        return json.loads(os.pread(descriptor, MAX_TEXT_BYTES, 0))["pid"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _holder(path: Path) -> str:

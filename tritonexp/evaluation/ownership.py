@@ -19,6 +19,8 @@ from tritonexp.records import KernelShare
 
 # how much of a call's GPU time the candidate's own Triton kernels must own
 OWN_SHARE = 0.9
+# how much longer a call may take under the profiler, where the GPU was idle before
+MAX_STRETCH = 2.0
 
 
 def shares_in_graph(lane: Lane) -> tuple[KernelShare, ...] | None:
@@ -42,13 +44,20 @@ def shares_of(
     profiled: Sequence[tuple[str, int, float]],
     work: Sequence[dict[str, Any]],
     launched: Counter[str],
+    timed_us: float,
 ) -> tuple[KernelShare, ...]:
     """What the profiler saw of a call: (name, launches, microseconds) of each kernel.
 
     `work` is what the call's graph holds; without one, names and counts of the launches must do.
+    `timed_us` is what a call took when it was timed: own kernels that take much longer only where
+    they are looked at have no larger share for it.
     """
     own = _own_counts(work) if work else launched
-    total_us = sum(microseconds for _, _, microseconds in profiled)
+    own_us = sum(us for name, launches, us in profiled if launches == own[name])
+    others_us = sum(us for name, launches, us in profiled if launches != own[name])
+    believed_us = min(own_us, max(0.0, MAX_STRETCH * timed_us - others_us))
+    total_us = believed_us + others_us
+    stretch = own_us / believed_us if believed_us else math.inf
     if not total_us:
         # nothing was seen: what the graph holds is known, and not what it costs
         return tuple(
@@ -59,10 +68,10 @@ def shares_of(
         KernelShare(
             name=name,
             launches=launches,
-            share=microseconds / total_us,
+            share=us / total_us / (stretch if launches == own[name] else 1.0),
             own=launches == own[name],
         )
-        for name, launches, microseconds in profiled
+        for name, launches, us in profiled
     )
 
 
@@ -70,11 +79,12 @@ def why_not_own(
     lane: Lane, label: str, shares: Sequence[KernelShare], work: Sequence[dict[str, Any]]
 ) -> str:
     """Why a call is not a candidate's own work; "" where it is."""
-    timed, looked_at = per_call(lane.work, lane.calls), per_call(work, 1)
-    if timed and timed != looked_at:
+    timed, looked_at = _others_in(lane.work, lane.calls), _others_in(work, 1)
+    # own kernels may be others, where an autotuner tunes anew
+    if lane.work and timed != looked_at:
         return (
-            f"the graph that was timed at {label} holds {_listed(timed)} for a call, and one"
-            f" captured for a closer look {_listed(looked_at)}"
+            f"the graph that was timed at {label} holds, beside its own kernels, {_listed(timed)}"
+            f" for a call, and one captured for a closer look {_listed(looked_at)}"
         )
     others = ", ".join(item.name for item in shares if not item.own) or "nothing"
     if all(item.share is None for item in shares):
@@ -95,6 +105,10 @@ def why_not_own(
 def per_call(work: Sequence[dict[str, Any]], calls: int) -> dict[str, float]:
     """How many nodes of each name a graph holds for each of its calls."""
     return {name: count / calls for name, count in _counts(work).items()}
+
+
+def _others_in(work: Sequence[dict[str, Any]], calls: int) -> dict[str, float]:
+    return per_call([item for item in work if not item["own"]], calls)
 
 
 def _counts(work: Sequence[dict[str, Any]]) -> Counter[str]:

@@ -44,7 +44,7 @@ from tritonexp.evaluation.forkserver import ForkServer, Places, Settings, standi
 from tritonexp.evaluation.lanes import Lane
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
-from tritonexp.evaluation.process import Crew, WorkerFailedError, end_all
+from tritonexp.evaluation.process import START_TIMEOUT_S, Crew, WorkerFailedError, end_all
 from tritonexp.evaluation.profiling import Profiler
 from tritonexp.evaluation.traffic import TrafficCounter
 from tritonexp.evaluation.verification import (
@@ -86,9 +86,7 @@ FREE_SHARE = 0.9
 # of a process, before it has computed anything
 CONTEXT_BYTES = 640 << 20
 # beyond the verification, beside which it is counted what calls ask of memory
-TRAFFIC_WAIT_S = 2.0
-# with fewer, counting beside the timing would take the core of whoever is timed
-LEAST_CORES = 4
+TRAFFIC_WAIT_S = 1.0
 # more find nothing to do: a study has some 50 kinds of cases, each compiled in a third of a second
 MAX_COMPILERS = 12
 # each needs a context of the GPU, and runs what was compiled ahead
@@ -210,12 +208,6 @@ class Referee:
         for server in self._servers():
             server.wait_ready()
 
-    @property
-    def _counts_first(self) -> bool:
-        """Whether nothing may be counted beside the timing: who times would see it."""
-        few_cores = len(os.sched_getaffinity(0)) < LEAST_CORES
-        return self.mode is Mode.GPU and (self.protocol.clock is Clock.HOST or few_cores)
-
     def _servers(self) -> tuple[ForkServer, ForkServer]:
         """The fork servers of candidates and of references; started anew where one was lost."""
         capability = self.gpu.compute_capability if self.gpu else None
@@ -309,7 +301,7 @@ class Referee:
                 self._traffic.start([subject.worker.implementation for subject in subjects])
             verifier.run(cases, timed_sizes)
             del verifier
-            traffic = self._count_traffic(subjects) if self._counts_first else {}
+            traffic = self._count_traffic(subjects)
             timings: dict[str, list[Timing]] = {}
             kernels: tuple[KernelShare, ...] = tuple(
                 KernelShare(name=name, launches=count, share=None, own=True)
@@ -322,16 +314,16 @@ class Referee:
             end_all([*judged.scouts, *judged.crew.compilers])
             if self.mode is Mode.GPU and judged.failure is None:
                 if not self.verifies_alone:
-                    # given back first: two that waited for each other would wait for ever
-                    hold.close()
-                    hold.enter_context(self._leased())
+                    # given back first: two that waited for each other would wait for ever; and
+                    # whose turn it is not does nothing
+                    with judged.worker.paused():
+                        hold.close()
+                        hold.enter_context(self._leased())
                 timings, work, clock_logs = self._time(subjects)
                 launched = {name: self._launches(found) for name, found in work.items()}
             # last, since a profiler may slow what follows
             if judged.name in work and judged.failure is None:
                 kernels = self._look_at_kernels(judged, work[judged.name])
-            if not self._counts_first:
-                traffic = self._count_traffic(subjects)
             trials = [
                 _trial(
                     subject,
@@ -470,7 +462,7 @@ class Referee:
     def _count_traffic(self, subjects: Sequence[Subject]) -> dict[str, Traffic]:
         """What calls ask of memory, by name; of a candidate that failed nobody wants to know.
 
-        On a GPU it goes on beside the timing, on a core that nobody else needs.
+        On a GPU nothing of it is left running, since it would disturb the timing.
         """
         if self._traffic is None:
             return {}
@@ -508,9 +500,13 @@ class Referee:
         return kernels
 
     def _profiling_crew(self, judged: Subject) -> Crew:
-        """A fresh worker that holds what is judged, and can profile."""
+        """A fresh worker that holds what is judged, and can profile; the one before it is ended.
+
+        Raises EvaluationError where it cannot be started, which is then no fault of the judged.
+        """
         candidates, _ = self._servers()
         worker = judged.worker
+        worker.close()
         return Crew(candidates, worker.implementation, [worker.arena], profile=True)
 
     def _profiled_kernels(
@@ -526,11 +522,15 @@ class Referee:
         )
         torch.cuda.synchronize()
         try:
+            if not worker.started:
+                # the profiler takes its time, whatever a call may
+                worker.step_start(START_TIMEOUT_S)
             worker.finish_start(self.timeout_s)
             answer = worker.call("profile", self.timeout_s, arguments=layout.sets[0])
+            answers.check_untouched(answer)
             work = answers.work_of(answer)
             shares = ownership.shares_of(
-                answers.kernels_of(answer), work, answers.launched_of(answer)
+                answers.kernels_of(answer), work, answers.launched_of(answer), lane.median_us
             )
         except WorkerFailedError as failure:
             judged.fail(failure)

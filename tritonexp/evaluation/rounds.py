@@ -30,8 +30,9 @@ from tritonexp.evaluation.lanes import (
 )
 from tritonexp.records import Clock, ClockLog, ClockSample
 
-# of the values of a set, in the round that changes some
-MIXED_SHARE = 0.5
+# of the values of a set, in the round that changes some: so many that whoever computes a part of a
+# result is wrong about the rest, or so few that whoever looks at a part of its input sees no change
+MIXED_SHARES = (0.5, 1e-3)
 # of the rounds asked for: how many are added at a time where a verdict is open
 STEP_SHARE = 0.5
 
@@ -60,12 +61,12 @@ def take_rounds(setting: Setting, lanes: Sequence[Lane]) -> ClockLog:
 def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSample | None]:
     """Take rounds, two of them verified where there are as many.
 
-    In one, half of the values of a set are new, and nothing says so; in the other, nothing is
-    new but what the results are overwritten with. So whoever skips work by a look at its input, or
-    at its output, is found out by the one or the other.
+    In one, some of the values of a set are new, and nothing says so; in the other, nothing is new
+    but what the results are overwritten with. So whoever skips work by a look at its input, or at
+    its output, is found out by the one or the other.
     """
     samples = []
-    # not the first: half-new values show something only to who has seen the old ones
+    # not the first: partly new values show something only to who has seen the old ones
     mixed = setting.generator.integers(1, count) if count > 1 else 0
     same = setting.generator.choice(np.delete(np.arange(count), mixed)) if count > 1 else -1
     for number in range(count):
@@ -110,21 +111,26 @@ def _is_settled(setting: Setting, lanes: Sequence[Lane]) -> bool:
 
 
 def _mixed_round(setting: Setting, lanes: Sequence[Lane]) -> Callable[[], None]:
-    """Take a round in which half of the values of a set are new; it is yet to be judged."""
+    """Take a round in which some of the values of a set are new; it is yet to be judged."""
     old, new, decoy = setting.kept[setting.mixed], setting.ordinary(), setting.ordinary()
-    fresh = [
-        torch.where(torch.rand(b.shape, device=b.device) < MIXED_SHARE, b, a)
-        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-        else b
-        for a, b in zip(old, new, strict=True)
-    ]
+    share = float(setting.generator.choice(MIXED_SHARES))
+    fresh = [_mixed(a, b, share) for a, b in zip(old, new, strict=True)]
     results: Results = {}
     for lane in lanes:
         guarded(_mixed_turn, lane, setting, fresh, decoy, results)
     setting.kept[setting.mixed] = decoy
     return lambda: fail_wrong(
-        lanes, setting.judge(fresh, results), "a timed call on values half of them new"
+        lanes, setting.judge(fresh, results), "a timed call on values some of them new"
     )
+
+
+def _mixed(old: object, new: object, share: float) -> object:
+    """An old argument with about this share of its values new, and one at least."""
+    if not (isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor)):
+        return new
+    is_new = torch.rand(new.shape, device=new.device) < share
+    is_new.view(-1)[torch.randint(new.numel(), (1,), device=new.device)] = True
+    return torch.where(is_new, new, old)
 
 
 def _mixed_turn(

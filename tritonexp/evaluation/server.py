@@ -55,7 +55,9 @@ class Crew:
     """Processes of one implementation, by process id, and their folder."""
 
     folder: Path
+    # all of them, and those of them that compile
     workers: set[int]
+    compilers: set[int]
 
 
 class Server:
@@ -70,10 +72,12 @@ class Server:
         self._compiler_main = compiler.main
         self._prepare = worker.create_context if settings.compute_capability else None
         self._start_profiler = worker.start_profiler
-        if settings.compute_capability:
-            from tritonexp.evaluation.warmup import warm_compiler
+        from tritonexp.evaluation.warmup import warm_compiler, warm_interpreter
 
+        if settings.compute_capability:
             warm_compiler(int(settings.compute_capability.replace(".", "")))
+        else:
+            warm_interpreter()
         _import_all(settings.preload)
         package = Path(__file__).resolve().parents[1]
         self._walls = (
@@ -116,7 +120,7 @@ class Server:
 
     def _fork(self, folder: str, places: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         wanted = Places(**places)
-        crew = Crew(Path(folder), set())
+        crew = Crew(Path(folder), set(), set())
         turn = os.memfd_create("turn")
         forked = []
         for index, descriptor in enumerate(descriptors):
@@ -128,6 +132,7 @@ class Server:
             forked.append(process_id)
         os.close(turn)
         crew.workers.update(forked)
+        crew.compilers.update(forked[wanted.workers :])
         self._crews.append(crew)
         return {"process_ids": forked}
 
@@ -155,7 +160,9 @@ class Server:
             os.close(log)
             walls = self._walls
             if walls is not None:
-                walls.confine(folder)
+                # an interpreter's worker, and a compiler, could disturb who is timed
+                works_there = self._prepare is not None and index < places.workers
+                walls.confine(folder, gpu=works_there)
             seal = functools.partial(walls.seal, folder) if walls is not None else _leave_open
             channel = Channel(socket.socket(fileno=own))
             if index < places.workers:
@@ -194,6 +201,11 @@ class Server:
             self._crews, key=lambda crew: sum(memory_bytes[worker] for worker in crew.workers)
         )
         for crew in self._crews:
+            for compiler in crew.compilers & crew.workers:
+                # nobody depends on it
+                if memory_bytes[compiler] > self._max_worker_bytes:
+                    sandbox.kill_group(compiler)
+                    memory_bytes[compiler] = 0
             why = (
                 _too_many(crew, processes)
                 or self._too_much_memory(crew, memory_bytes, is_largest=crew is largest)

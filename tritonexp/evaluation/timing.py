@@ -162,10 +162,14 @@ def _prepare(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> None:
         flush_bytes = 4 * gpu.l2_bytes if setting.protocol.clock is Clock.EVENTS else 1
         for lane in lanes:
             guarded(_prepare_events, lane, setting, flush_bytes)
+    # each alone with the GPU
     for lane in lanes:
         guarded(_choose_count, lane, setting)
+    # all at once
     for lane in lanes:
-        guarded(_lengthened, lane, setting)
+        guarded(_ask_longer, lane, setting)
+    for lane in lanes:
+        guarded(_take_longer, lane, setting)
 
 
 def _captured(lane: Lane, failures: list[str], timeout_s: float) -> None:
@@ -233,15 +237,19 @@ def _choose_count(lane: Lane, setting: Setting) -> None:
     answer = lane.worker.call("replay", timeout_s, count=2)
     once_us = max(answers.time_of(answer, "elapsed_us") / 2, 1e-3)
     passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
-    if passes > 1:
-        # what is asked for, whatever the worker says that it captured; `_lengthened` must follow
-        lane.calls = passes * len(sets)
-        lane.worker.ask("capture", sets=sets, passes=passes)
+    # what will be asked for, whatever the worker says that it captured
+    lane.calls = passes * len(sets)
     lane.count = min(MAX_COUNT, max(1, round(protocol.window_us / (passes * once_us))))
 
 
-def _lengthened(lane: Lane, setting: Setting) -> None:
-    """Take the answer of a lane whose graph is captured anew, to hold several calls on each set."""
+def _ask_longer(lane: Lane, setting: Setting) -> None:
+    """Have a graph captured anew that is to hold several calls on each set."""
+    passes = lane.calls // len(setting.sets)
+    if passes > 1:
+        lane.worker.ask("capture", sets=setting.sets, passes=passes)
+
+
+def _take_longer(lane: Lane, setting: Setting) -> None:
     if lane.calls > len(setting.sets):
         _take(lane, lane.worker.answer(setting.timeout_s))
 
@@ -262,7 +270,8 @@ def _verify_capture(setting: Setting, lanes: Sequence[Lane]) -> None:
         is_first = False
         drawn = {index: _next_of(distributions, setting) for index in verified}
         fresh = {index: setting.draw(distribution) for index, distribution in drawn.items()}
-        decoys = dict.fromkeys(verified, setting.ordinary())
+        # one for each: sets that hold the same could have one result for all
+        decoys = {index: setting.ordinary() for index in verified}
         results: dict[int, Results] = {index: {} for index in verified}
         for lane in watched:
             guarded(_replay_on, lane, setting, fresh, decoys, results)

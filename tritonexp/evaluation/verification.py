@@ -39,6 +39,8 @@ MAX_FAILED_CASES = 3
 MAX_SCOUTED_BYTES = 256 << 20
 # of cases that several workers take, until they are made anew
 KEPT_BYTES = 1 << 30
+# how many groups have at least two cases
+LENGTHENED = 12
 # how many calls are made with kernels that do nothing, at as many sizes as there are
 MUTED_CALLS = 12
 # a plain value in every dtype
@@ -190,8 +192,8 @@ class Verifier:
         # where nothing is timed, the first worker is a scout too
         scouts = candidate.scouts if timed_sizes else candidate.crew.workers
         groups = _grouped(scouted)
-        for group in groups[: len(scouts)]:
-            # each worker sees one size and dtype with two sets of values, or it could keep a result
+        for group in groups[:LENGTHENED]:
+            # some sizes and dtypes come with two sets of values, or a result could be kept for each
             if len(group) == 1:
                 group.append(dataclasses.replace(group[0], seed=secrets.choice(inputs.SEEDS)))
         total = sum(map(len, groups)) + len(left)
@@ -240,7 +242,7 @@ class Verifier:
                         self._begin(stint, case, total)
             busy = [stint for stint in stints if stint.busy and stint.worker.alive]
             compiling = ahead.busy
-            if not busy and not compiling:
+            if not busy and not ahead.is_awaited:
                 return
             limits = [self._limit_s(stint) for stint in busy]
             next_s = min([*limits, *(desk.limit_s for desk in compiling)])
@@ -253,7 +255,7 @@ class Verifier:
                     self._conclude(stint, max(left_s, 0.0))
             for desk, is_ready in zip(compiling, ready[len(busy) :], strict=True):
                 if is_ready or desk.limit_s <= time.perf_counter():
-                    ahead.conclude(desk)
+                    ahead.conclude(desk, is_ready=is_ready)
 
     def _limit_s(self, stint: Stint) -> float:
         if stint.worker.started:

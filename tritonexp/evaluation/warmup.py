@@ -14,6 +14,8 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from tritonexp.evaluation.counting import Requests
+
 
 @triton.jit  # type: ignore[untyped-decorator]  # triton ships no types
 def copy_kernel(x_ptr, output_ptr, n_elements, BLOCK_SIZE: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, N803
@@ -21,6 +23,12 @@ def copy_kernel(x_ptr, output_ptr, n_elements, BLOCK_SIZE: tl.constexpr):  # typ
     offsets = tl.program_id(0) * BLOCK_SIZE + tl.arange(0, BLOCK_SIZE)
     inside = offsets < n_elements
     tl.store(output_ptr + offsets, tl.load(x_ptr + offsets, mask=inside), mask=inside)
+
+
+def warm_interpreter() -> None:
+    """Import what torch needs to tell of its operations, which takes a second."""
+    with Requests(()):
+        torch.zeros(1)
 
 
 def warm_compiler(compute_capability: int) -> None:

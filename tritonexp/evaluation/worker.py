@@ -309,6 +309,7 @@ class Worker:
             "kernels": [[name, *figures] for name, figures in kernels.items()],
             "launched": dict(launches.counts),
             "work": work,
+            "replaced": self._guard.replaced(),
         }
 
     def release(self) -> dict[str, Any]:
@@ -419,7 +420,7 @@ def start_profiler() -> None:
 
     global _profiler  # noqa: PLW0603 - of a process that holds one worker, before it holds any file
     _profiler = functools.partial(profile, activities=[ProfilerActivity.CUDA]), DeviceType.CUDA
-    with contextlib.suppress(RuntimeError), _profiler[0]():
+    with contextlib.suppress(Exception), _profiler[0]():
         torch.zeros(1, device="cuda")
         _synchronize()
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from itertools import groupby
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -41,8 +42,8 @@ PROTOCOL = TimingProtocol(
     clock=Clock.GRAPH,
     rounds=8,
     max_rounds=8,
-    window_us=2000.0,
-    host_calls=5,
+    window_us=800.0,
+    host_calls=30,
     cold_factor=4.0,
     margin=0.01,
     max_clock_disagreement=0.05,
@@ -109,19 +110,50 @@ def judge(
 def _judge_together(
     fixtures: Sequence[Fixture], mode: Mode, jobs: int, *, sandbox: bool, timeout_s: float
 ) -> Iterator[Verdict]:
+    from tritonexp.evaluation import confinement
+
+    if sandbox:
+        # in the processes it would be told of each fixture
+        confinement.check()
     cores = max(1, len(os.sched_getaffinity(0)) // jobs)
+    arguments = (mode, sandbox, timeout_s, cores)
+    left = list(fixtures)
+    for verdict in _judged_in_pool(left, jobs, arguments):
+        left.remove(verdict.fixture)
+        yield verdict
+    # a process that died took the others with it: now each by itself
+    for fixture in left:
+        found = list(_judged_in_pool([fixture], 1, arguments))
+        yield found[0] if found else _unjudged(fixture, mode)
+
+
+def _judged_in_pool(
+    fixtures: Sequence[Fixture], jobs: int, arguments: tuple[Mode, bool, float, int]
+) -> Iterator[Verdict]:
+    """The verdicts of processes, until one of these dies."""
     # started anew and not forked: a process that has touched CUDA cannot be
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        asked = [
-            pool.submit(_judge_one, fixture, mode, sandbox, timeout_s, cores)
-            for fixture in fixtures
-        ]
+        asked = [pool.submit(_judge_one, fixture, *arguments) for fixture in fixtures]
         try:
             for verdict in as_completed(asked):
                 yield verdict.result()
+        except BrokenProcessPool:
+            return
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _unjudged(fixture: Fixture, mode: Mode) -> Verdict:
+    return Verdict(
+        fixture=fixture,
+        named=fixture.named(mode),
+        status=None,
+        reason="the process that judged it died",
+        log="",
+        seconds=0.0,
+        aftermath="",
+    )
 
 
 # of a process that judges beside others: one, for the operation that it judged last

@@ -42,7 +42,7 @@ def main() -> None:
         walls = confinement.Confinement(Path(__file__).resolve().parents[2], request.hidden)
         folder = Path(request.source_path).parent
         walls.confine(folder)
-        # the driver makes a file there for each measurement, and gives up where it cannot
+        # the driver opens something there for each measurement, and gives up where it cannot
         walls.seal(folder, shared_memory=True)
     function = _load(request.source_path, request.entry_point)
     if request.torch_compile:

@@ -136,7 +136,7 @@ def main() -> None:
     if request.hidden is not None:
         walls = confinement.Confinement(Path(__file__).resolve().parents[2], request.hidden)
         folder = Path(request.source_path).parent
-        walls.confine(folder)
+        walls.confine(folder, gpu=False)
         walls.seal(folder)
     answer = compile_file(
         Path(request.source_path), request.entry_point, request.calls, request.target
