@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from tritonexp.errors import ConfigError
 from tritonexp.evaluation import offline
 from tritonexp.records import Mode, Status
 from tritonexp.redteam import bench, document, fixtures
-from tritonexp.redteam.findings import Findings, Rate
+from tritonexp.redteam.findings import Findings, Rate, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 CHEAT = '''\
@@ -367,6 +368,31 @@ def test_files_are_written(tmp_path, made_up):
     assert "| [odd](../honest/odd.py) | Odd, but right. | CORRECT | TIMEOUT |" in text
     # as in the repository, and not where it lies on this machine
     assert "| because of kernels/x.py |" in text
+
+
+def test_links_hold_from_a_folder_outside_the_repository(tmp_path, monkeypatch):
+    """Reasons are freed of this machine's paths, and the links that lead over them are not."""
+    fixture = fixtures.read(fixtures.FOLDER / "cheats" / "output" / "zeros.py", fixtures.FOLDER)
+    home, prefix = tmp_path / "home", ROOT / ".venv"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    files = (ROOT / "kernels" / "x.py", prefix / "y.py", home / "z.py")
+    verdict = Verdict(
+        fixture=fixture,
+        named=(Status.INCORRECT,),
+        status=Status.INCORRECT,
+        reason=" ".join(map(str, files)),
+        log="",
+        seconds=0.1,
+        aftermath="",
+    )
+    text = document.as_markdown(findings(verdict), tmp_path)
+    links = re.findall(r"\]\((.*?)(?:#.*?)?\)", text)
+    assert {(tmp_path / link).resolve() for link in links} == {
+        ROOT / "docs" / "judging.md",
+        fixture.path,
+    }
+    assert "| kernels/x.py y.py z.py |" in text
 
 
 def test_killed_run_keeps_what_it_had(tmp_path, made_up, monkeypatch, capsys):

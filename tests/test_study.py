@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import builders as build
 import pytest
+from mlflow import MlflowClient
 
 from tritonexp import jobs, operations, report, study
 from tritonexp.config import compose
@@ -69,6 +70,16 @@ class StandInReferee:
         return build.evaluation(
             wrong, [right], mode=self.mode, operation=operation.name, sizes=self.arguments["sizes"]
         )
+
+
+class Approving(StandInReferee):
+    """Finds every candidate right, as an interpreter would."""
+
+    def evaluate(self, candidate):
+        """Let the candidate pass the cases that the baseline passes."""
+        found = super().evaluate(candidate)
+        right = build.trial(candidate, timed=False, cases=build.case_results(1))
+        return dataclasses.replace(found, candidate=right)
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +166,43 @@ def test_a_profiler_that_measures_nothing_is_told_of_and_kept(configured):
     assert finished.record.config["profile"] == {"name": "ncu"}
 
 
+def test_a_kernel_file_is_logged_and_reported_under_no_prompt(configured, tmp_path):
+    """Whichever prompt is configured, none is rendered, and run, report and comparison say so."""
+    # this machine could not render it: it tells of a GPU
+    config = configured("prompt=hardware_aware")
+    finished = run(config, sweep="a-sweep")
+    assert finished.record.name == "softmax/file/none"
+    assert finished.record.attempt.prompt.text == ""
+    store = study.open_store(config.tracking)
+    assert store.records("a-sweep") == [finished.record]
+    client = MlflowClient(tracking_uri=store.uri)
+    (logged,) = client.search_runs([store.experiment_id])
+    assert logged.info.run_name == "softmax/file/none"
+    assert (logged.data.params["prompt"], logged.data.tags["prompt"]) == ("none", "none")
+    files = {item.path for item in client.list_artifacts(logged.info.run_id)}
+    assert "response.md" in files
+    assert "prompt.md" not in files
+    text = Path(finished.report).read_text()
+    assert "file with prompt none" in text
+    assert "No prompt was sent; strategy `single_shot`." in text
+    # neither a name that was not used nor one that no command line takes
+    assert not {"hardware_aware", "prompt=none"} & set(text.replace("`", " ").split())
+    study.compare_sweep(store, "a-sweep", tmp_path / "out")
+    comparison = (tmp_path / "out" / "report" / "comparison.md").read_text()
+    assert "| softmax | file | none |" in comparison
+    assert "hardware_aware" not in comparison
+
+
+def test_a_recorded_answer_is_kept_beside_its_prompt(configured, tmp_path, monkeypatch):
+    """What answers a prompt is named after it, and prompt.md holds what was sent."""
+    break_store(monkeypatch)
+    finished = run(configured("model=recorded", "model.path=null", "prompt=with_hints"))
+    assert finished.record.name == "softmax/recorded/with_hints"
+    (folder,) = jobs.waiting(tmp_path / "mlruns")
+    assert "softmax" in finished.record.attempt.prompt.text
+    assert (folder / "prompt.md").read_text() == finished.record.attempt.prompt.text
+
+
 def test_a_missing_key_ends_before_anything_else(configured, tmp_path, monkeypatch):
     """Without a key no store is made and no referee opened; the message says what needs none."""
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
@@ -206,7 +254,7 @@ def test_a_record_that_mlflow_does_not_take_is_kept_and_logged_later(
     assert "python -m tritonexp log" in str(finished.tracking_error)
     assert str(folder) in str(finished.tracking_error)
     assert finished.report == folder / "report.md"
-    for name in ("prompt.md", "response.md", "candidate.py", "environment.json", "config.yaml"):
+    for name in ("response.md", "candidate.py", "environment.json", "config.yaml"):
         assert (folder / name).is_file(), name
     assert (folder / "candidate.py").read_text() == KERNEL
     (logged,) = study.log_pending([folder], config.tracking)
@@ -324,6 +372,42 @@ def test_a_recorded_evaluation_is_shown_only_without_a_gpu(
     if kept is not None:
         assert kept.environment.gpu.name == "NVIDIA H200"
         assert kept.candidate.implementation.role is Role.CANDIDATE
+
+
+@pytest.mark.parametrize(
+    ("choice", "shown", "said"),
+    [
+        ("auto", "liger", None),
+        ("liger", "liger", None),
+        ("none", None, None),
+        ("tutorial", None, "holds liger, not expert=tutorial"),
+    ],
+)
+def test_a_recorded_evaluation_shows_no_other_expert_than_was_asked_for(
+    choice, shown, said, configured, tmp_path, monkeypatch
+):
+    """Another expert's figures are left out everywhere, and one line says which one is recorded."""
+    softmax = operations.load("softmax")
+    shelf = tmp_path / "softmax" / "evaluations"
+    shelf.mkdir(parents=True)
+    (shelf / "one.json").write_text(to_json(build.record(build.gpu_evaluation(), source=KERNEL)))
+    elsewhere = dataclasses.replace(softmax, folder=tmp_path / "softmax")
+    monkeypatch.setattr(operations, "load", lambda _: elsewhere)
+    # so that no tutorial is looked for
+    monkeypatch.setattr(operations, "with_expert", lambda operation, *_: operation)
+    notes = []
+    finished = run(configured(f"expert={choice}"), note=notes.append, open_referee=Approving)
+    kept = finished.record.recorded_evaluation
+    assert (kept.expert.implementation.name if kept.expert else None) == shown
+    assert any("liger" in (item.subject, item.reference) for item in kept.comparisons) is (
+        shown is not None
+    )
+    assert [said in note for note in notes if "recorded" in note] == ([True] if said else [])
+    assert ("vs liger" in report.headline(finished.record)) is (shown is not None)
+    text = Path(finished.report).read_text()
+    assert ("liger" in text) is (shown is not None)
+    assert ("since none was recorded with expert=tutorial" in text) is (choice == "tutorial")
+    assert from_json(StudyRecord, to_json(finished.record)) == finished.record
 
 
 @pytest.mark.parametrize("text", ["{}", "no json", None])

@@ -11,7 +11,6 @@ TritonExpError
 │   ├── MissingKeyError   the provider's API key is not set
 │   └── RecordingError    a recorded response that is absent or does not belong to the prompt
 ├── EvaluationError       the judge itself cannot work
-│   ├── SandboxError      the sandbox cannot be set up
 │   ├── LeaseError        the GPU cannot be had alone
 │   └── ReferenceFailedError   the baseline, which everything is measured against, did not pass
 └── TrackingError         the MLflow store cannot be used
@@ -63,10 +62,6 @@ class RecordingError(GenerationError):
 
 class EvaluationError(TritonExpError):
     """The judge itself cannot work."""
-
-
-class SandboxError(EvaluationError):
-    """The sandbox cannot be set up."""
 
 
 class LeaseError(EvaluationError):

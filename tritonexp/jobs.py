@@ -59,7 +59,8 @@ def fill(folder: Path) -> StudyRecord:
 
     record = read(folder)
     attempt = record.attempt
-    _write(folder / "prompt.md", attempt.prompt.text)
+    if attempt.prompt.text:
+        _write(folder / "prompt.md", attempt.prompt.text)
     _write(folder / "response.md", attempt.completion.text)
     _write(folder / "config.yaml", yaml.safe_dump(record.config, sort_keys=False))
     if attempt.source is not None:

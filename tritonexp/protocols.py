@@ -12,6 +12,10 @@ class Provider(Protocol):
     def name(self) -> str:
         """The short name that the user chose: sonnet, recorded, file."""
 
+    @property
+    def takes_prompt(self) -> bool:
+        """Whether an answer is one to a prompt; without it none is rendered or sent."""
+
     def check(self) -> None:
         """Raise a GenerationError if completing is bound to fail, such as for want of a key."""
 

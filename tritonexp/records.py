@@ -195,11 +195,11 @@ class MachineFacts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A rendered prompt."""
+    """A rendered prompt, or that none was sent."""
 
-    name: str
+    name: str  # none where none was sent
     components: tuple[str, ...]
-    text: str
+    text: str  # "" where none was sent
     facts: MachineFacts
 
     @property
@@ -609,7 +609,8 @@ class StudyRecord:
     brief: OperationBrief
     attempts: tuple[Attempt, ...]
     chosen: int  # index into attempts of the one that stands for the study
-    recorded_evaluation: Evaluation | None  # of the same source, made on a named GPU, shown beside
+    # of the same source, made on a named GPU, shown beside, without another expert than was chosen
+    recorded_evaluation: Evaluation | None
 
     @property
     def name(self) -> str:

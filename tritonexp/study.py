@@ -26,6 +26,7 @@ from tritonexp.records import (
     Implementation,
     MachineFacts,
     Mode,
+    Prompt,
     StudyRecord,
     TimingProtocol,
     sha256_of,
@@ -109,12 +110,17 @@ def run_study(
                 " nothing is timed, whatever sizes= and timing= say."
             )
         referee.check_fits()
-        prompt = prompting.render(
-            operation.brief,
-            config.prompt.name,
-            config.prompt.components,
-            told or referee.facts(),
-            operation.guarded_sources,
+        facts = told or referee.facts()
+        prompt = (
+            prompting.render(
+                operation.brief,
+                config.prompt.name,
+                config.prompt.components,
+                facts,
+                operation.guarded_sources,
+            )
+            if provider.takes_prompt
+            else Prompt(name="none", components=(), text="", facts=facts)
         )
         attempts, chosen = strategies.run(
             config.strategy.name,
@@ -129,21 +135,22 @@ def run_study(
     for reason in _why_not_profiled(attempts):
         note(f"profile={config.profile.name} was asked for and measured nothing: {reason}.")
     source = attempts[chosen].source
+    beside = None
+    if mode is Mode.INTERPRETER and source is not None:
+        beside = recorded.get(sha256_of(source))
+    if beside is not None:
+        beside = _with_expert_asked_for(beside, operation, config.expert.name, note)
     record = StudyRecord(
         schema=SCHEMA,
         study_id=new_id(),
         sweep=sweep,
         started=started,
-        choices=choices_of(config),
+        choices=dataclasses.replace(choices_of(config), prompt=prompt.name),
         config=_plain(config),
         brief=operation.brief,
         attempts=attempts,
         chosen=chosen,
-        recorded_evaluation=(
-            recorded.get(sha256_of(source))
-            if mode is Mode.INTERPRETER and source is not None
-            else None
-        ),
+        recorded_evaluation=beside,
     )
     folder = jobs.keep(record, Path(config.tracking.folder))
     progress("writing the report")
@@ -244,6 +251,30 @@ def _why_not_profiled(attempts: Sequence[Attempt]) -> tuple[str, ...]:
     """Why the profiler that was asked for measured nothing, each reason once."""
     profiles = [item.evaluation.profile for item in attempts if item.evaluation is not None]
     return tuple(dict.fromkeys(item.reason for item in profiles if item and item.reason))
+
+
+def _with_expert_asked_for(
+    recorded: Evaluation, operation: operations.Operation, choice: str, note: Say
+) -> Evaluation:
+    """A recorded evaluation without the figures of another expert; notes what it lacks instead."""
+    default = operation.experts[0].name if operation.experts else None
+    asked = {"auto": default, "none": None}.get(choice, choice)
+    held = recorded.expert
+    name = None if held is None else held.implementation.name
+    if name == asked:
+        return recorded
+    if asked is not None:
+        note(
+            f"The recorded evaluation of this kernel holds {'no expert' if name is None else name},"
+            f" not expert={choice}, so no ratio over an expert is shown."
+        )
+    return dataclasses.replace(
+        recorded,
+        references=tuple(trial for trial in recorded.references if trial is not held),
+        comparisons=tuple(
+            item for item in recorded.comparisons if name not in {item.subject, item.reference}
+        ),
+    )
 
 
 def _logged(record: StudyRecord, folder: Path, store: Store, home: Path) -> Finished:

@@ -231,8 +231,8 @@ def test_refused_connection_is_an_api_error_that_says_so(prompt: Prompt, api: Ap
         url = gone.url
     completion = ask(api, prompt, base_url=url)
     assert completion.failure is Status.API_ERROR
-    assert "could not be reached" in completion.reason
-    assert "ConnectError" in completion.reason
+    assert f"the API at {url} could not be reached: " in completion.reason
+    assert "error: ConnectError: " in completion.reason
 
 
 def test_proxy_page_in_place_of_the_api_is_an_api_error(api: ApiServer, prompt: Prompt) -> None:

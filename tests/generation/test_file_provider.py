@@ -37,6 +37,7 @@ def test_text_of_the_file_is_the_answer(tmp_path: Path, prompt: Prompt, newline:
     assert completion.failure is None
     assert (completion.latency_s, completion.cost_usd, completion.usage) == (None, None, None)
     assert provider(path).facts(prompt.name) is None
+    assert not provider(path).takes_prompt
 
 
 def test_byte_order_mark_is_no_part_of_the_source(tmp_path: Path, prompt: Prompt) -> None:

@@ -136,7 +136,7 @@ def test_operation_without_recordings_fails_the_check(tmp_path: Path, exists: bo
     folder = tmp_path / "recorded"
     if exists:
         (folder / "baseline_only").mkdir(parents=True)
-    with pytest.raises(RecordingError, match="none exist"):
+    with pytest.raises(RecordingError, match=r"none exist\. Choose another model, or"):
         player(folder).check()
 
 

@@ -37,7 +37,6 @@ def test_plain_kernel_is_described():
     assert (kernel.stores, kernel.unguarded_stores, kernel.loops) == (1, 0, 0)
     assert {"max", "sum"} <= {name for name, _ in kernel.language_calls}
     assert kernel.casts == ("float32",)
-    assert kernel.constexprs == ("BLOCK_SIZE",)
     assert facts.blocks == ("BLOCK_SIZE = triton.next_power_of_2(n_cols)",)
     assert facts.launches == ("softmax_kernel[(rows,)](...)",)
     assert facts.launch_options == ("num_warps=8",)

@@ -29,6 +29,7 @@ class ScriptedProvider:
 
     script: list[Completion | Exception]
     name: str = "scripted"
+    takes_prompt: bool = True
     prompts: list[Prompt] = field(default_factory=list)
 
     def check(self) -> None:

@@ -58,6 +58,11 @@ class AnthropicProvider:
         """The short name that the user chose."""
         return self._settings.name
 
+    @property
+    def takes_prompt(self) -> bool:
+        """True: the prompt is all that the model is sent."""
+        return True
+
     def check(self) -> None:
         """Raise MissingKeyError without a key, ConfigError without a model or a usable address."""
         self._model_id()
@@ -244,7 +249,8 @@ class AnthropicProvider:
         if isinstance(error, anthropic.APITimeoutError):
             return f"the API sent nothing for {self._settings.timeout_s:g} s (model.timeout_s)"
         cause = f": {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
-        return f"the API could not be reached: {error.message}{cause}"
+        where = f" at {self._settings.base_url}" if self._settings.base_url else ""
+        return f"the API{where} could not be reached: {error.message.rstrip('.')}{cause}"
 
 
 def _told(error: "anthropic.APIStatusError") -> str:

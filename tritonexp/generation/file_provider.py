@@ -19,7 +19,7 @@ def make(settings: ProviderSettings) -> "FileProvider":
 
 
 class FileProvider:
-    """Answers every prompt with the text of one file."""
+    """Answers with the text of one file, whatever the prompt."""
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
@@ -28,6 +28,11 @@ class FileProvider:
     def name(self) -> str:
         """The short name that the user chose."""
         return self._settings.name
+
+    @property
+    def takes_prompt(self) -> bool:
+        """False: nobody was asked for the file."""
+        return False
 
     def check(self) -> None:
         """Raise ConfigError if the file cannot be read."""

@@ -56,6 +56,11 @@ class RecordedProvider:
         """The short name that the user chose."""
         return self._settings.name
 
+    @property
+    def takes_prompt(self) -> bool:
+        """True: a recording answers the one prompt of its hash."""
+        return True
+
     def check(self) -> None:
         """Raise RecordingError if the operation has no recordings at all."""
         if not _recorded_prompts(self._settings.recorded_dir):
@@ -110,11 +115,13 @@ class RecordedProvider:
 
     def _nothing_for(self, wanted: str) -> str:
         prompts = _recorded_prompts(self._settings.recorded_dir)
-        there = f"the prompts with recordings are {', '.join(prompts)}" if prompts else "none exist"
+        there, choice = "none exist", "another model"
+        if prompts:
+            there = f"the prompts with recordings are {', '.join(prompts)}"
+            choice = "one of these or another model"
         return (
             f"there is no recorded response for {wanted} in {self._settings.recorded_dir}; {there}."
-            f" Choose one of these, another model, or record one"
-            f" (python -m tritonexp record --help)."
+            f" Choose {choice}, or record one (python -m tritonexp record --help)."
         )
 
 

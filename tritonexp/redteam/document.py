@@ -62,8 +62,7 @@ def as_markdown(findings: Findings, folder: Path) -> str:
             for item in verdicts
         ]
         parts += [f"## {family}", words.table(COLUMNS, rows)]
-    # reasons name files, and where this machine keeps them is nobody's business
-    return ("\n\n".join(parts) + "\n").replace(f"{ROOT}{os.sep}", "")
+    return "\n\n".join(parts) + "\n"
 
 
 def as_json(findings: Findings) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import textwrap
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from tritonexp import statistics
 from tritonexp.records import Environment, Interval, Status
-from tritonexp.redteam.fixtures import Fixture
+from tritonexp.redteam.fixtures import ROOT, Fixture
 
 REASON_CHARS = 120
 
@@ -49,6 +52,10 @@ class Verdict:
     def explanation(self) -> str:
         """The reason on one short line, behind the problem where there is one."""
         told = ": ".join(part for part in (self.problem, self.reason) if part)
+        # reasons name files, and where this machine keeps them is nobody's business; the longest
+        # first, since one of these folders may lie in another
+        for folder in sorted((str(ROOT), sys.prefix, str(Path.home())), key=len, reverse=True):
+            told = told.replace(f"{folder}{os.sep}", "")
         return textwrap.shorten(told, REASON_CHARS, placeholder=" ...")
 
     def __str__(self) -> str:

@@ -17,13 +17,13 @@ def validity(record: StudyRecord, shown: view.Timed | None) -> str:
     if own is None:
         return "\n".join([*lines, "Nothing was compared."])
     cases = own.candidate.cases
-    lines += [
-        (
-            f"- The prompt held the components {', '.join(record.attempt.prompt.components)}; a"
-            " render"
-            " that holds a line of an expert or house kernel is refused."
-        ),
-    ]
+    prompt = record.attempt.prompt
+    lines.append(
+        f"- The prompt held the components {', '.join(prompt.components)}; a render that holds a"
+        " line of an expert or house kernel is refused."
+        if prompt.text
+        else "- No prompt was sent, so nothing is said of what the kernel was written from."
+    )
     if cases:
         lines.append(
             f"- {words.plural(len(cases), 'case')} at"

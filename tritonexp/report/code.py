@@ -28,7 +28,6 @@ class KernelFacts:
     name: str
     line: int
     parameters: tuple[str, ...]
-    constexprs: tuple[str, ...]
     configurations: int | None  # of @triton.autotune; None where it is not autotuned
     loads: int
     unguarded_loads: int  # neither mask nor boundary_check nor descriptor
@@ -120,11 +119,6 @@ def _kernel_facts(node: ast.FunctionDef, language: set[str], triton: set[str]) -
         name=node.name,
         line=node.lineno,
         parameters=tuple(item.arg for item in arguments),
-        constexprs=tuple(
-            item.arg
-            for item in arguments
-            if item.annotation is not None and "constexpr" in ast.unparse(item.annotation)
-        ),
         configurations=_configurations(node, triton),
         loads=len(loads),
         # the mask is the second positional argument of a load and the third of a store

@@ -149,16 +149,14 @@ def method(record: StudyRecord, shown: view.Timed | None) -> str:
     else:
         expert = evaluation.expert
         if expert is None:
+            why = ""
+            if evaluation.mode is Mode.INTERPRETER:
+                why = ", since without a GPU nothing is timed"
+            elif shown and shown.recorded and record.choices.expert not in {"auto", "none"}:
+                why = f", since none was recorded with expert={record.choices.expert}"
             lines += [
-                (
-                    "**Two-way comparison**: no human expert's kernel took part"
-                    + (
-                        ", since without a GPU nothing is timed"
-                        if evaluation.mode is Mode.INTERPRETER
-                        else ""
-                    )
-                    + ", so the candidate is compared with the baseline"
-                )
+                f"**Two-way comparison**: no human expert's kernel took part{why}, so the candidate"
+                " is compared with the baseline"
                 + (" and the contenders." if len(evaluation.references) > 1 else "."),
             ]
         else:
@@ -185,13 +183,13 @@ def method(record: StudyRecord, shown: view.Timed | None) -> str:
         ]
         if shown is not None and shown.recorded:
             lines += ["", f"The sides and their statuses are those {shown.label}."]
-    lines += [
-        "",
-        (
-            f"The prompt `{prompt.name}` (sha256 {prompt.sha256[:12]}) holds the components"
-            f" {', '.join(prompt.components)}; strategy `{record.choices.strategy}`."
-        ),
-    ]
+    told = (
+        f"The prompt `{prompt.name}` (sha256 {prompt.sha256[:12]}) holds the components"
+        f" {', '.join(prompt.components)}"
+        if prompt.text
+        else "No prompt was sent"
+    )
+    lines += ["", f"{told}; strategy `{record.choices.strategy}`."]
     return "\n".join(lines)
 
 

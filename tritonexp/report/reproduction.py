@@ -28,7 +28,12 @@ Beside this report in the MLflow run, each where it exists:
 
 def command(record: StudyRecord) -> str:
     """The command that runs the same job again."""
-    chosen = [f"{group}={getattr(record.choices, group)}" for group in GROUPS]
+    chosen = [
+        f"{group}={getattr(record.choices, group)}"
+        for group in GROUPS
+        # none is no choice of the group, and a file needs none
+        if group != "prompt" or record.attempt.prompt.text
+    ]
     return shlex.join(["python", "run.py", *chosen, *_profile(record), *_overrides(record)])
 
 

@@ -2,7 +2,8 @@
 
 A group's jobs differ in seed or sample only: any other choice that varies within the sweep splits
 the groups, so runs of different timing protocols are never pooled. Failures count: in the share
-correct, and as 0 in the score.
+correct, and as 0 in the score. Where a model was asked several times, pass@k is told over all
+answers, those that a strategy did not choose included.
 Does not cover pooling of figures from different GPUs: the table names the GPUs of each group.
 """
 
@@ -16,10 +17,12 @@ from pathlib import Path
 
 from tritonexp.records import Comparison, Interval, Mode, Outcome, Status, StudyRecord
 from tritonexp.report import matching, protocols, protocols_plot, sweep_plot, view, words
-from tritonexp.statistics import geometric_mean, proportion_interval
+from tritonexp.statistics import geometric_mean, pass_at_k, proportion_interval
 
 # choices that split a group where they vary within the sweep
 SETTINGS = ("strategy", "sizes", "timing", "expert")
+# the k of pass@k that are told where there are as many samples; pass@1 is the share correct
+DRAWS = (2, 3, 5, 10)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,24 @@ class Group:
     def correct(self) -> int:
         """How many jobs ended CORRECT."""
         return sum(job.correct for job in self.jobs)
+
+    @property
+    def samples(self) -> tuple[bool, ...]:
+        """Whether each answer of the model was correct; a file of the user's is none.
+
+        A recorded answer counts once, however many jobs judged it: correct where all found it so.
+        """
+        found: dict[int | tuple[str, int], bool] = {}
+        for job in self.jobs:
+            for attempt in job.record.attempts:
+                if attempt.completion.origin == "file":
+                    continue
+                # a GPU may have refused what stands for the job
+                is_chosen = attempt is job.record.attempt
+                correct = job.correct if is_chosen else attempt.status is Status.CORRECT
+                key = attempt.completion.sample or (job.record.study_id, attempt.number)
+                found[key] = found.get(key, True) and correct
+        return tuple(found.values())
 
     @property
     def recorded(self) -> bool:
@@ -221,6 +242,17 @@ def render(groups: Sequence[Group], sweep: str, section: str = "") -> str:
             ),
         ]
     lines += ["", _groups_table(groups), "", _cost_table(groups)]
+    if any(len(item.samples) > 1 for item in groups):
+        lines += [
+            "",
+            (
+                "A sample is one answer of a model, chosen by its strategy or not. pass@k estimates"
+                " how often at least one of k samples is correct, without bias, from all samples of"
+                " the group; pass@1 is the share correct."
+            ),
+            "",
+            _samples_table(groups),
+        ]
     lines += [
         "",
         "![Speed-up over the baseline per model and prompt](comparison.png)",
@@ -252,7 +284,7 @@ def _groups_table(groups: Sequence[Group]) -> str:
         [
             (
                 *_keys(item, groups),
-                _share(item),
+                _share(item.correct, len(item.jobs)),
                 _pooled(item, "baseline"),
                 _pooled(item, "expert"),
                 _tally(item),
@@ -297,6 +329,27 @@ def _cost_table(groups: Sequence[Group]) -> str:
         ),
         rows,
     )
+
+
+def _samples_table(groups: Sequence[Group]) -> str:
+    several = [item for item in groups if len(item.samples) > 1]
+    draws = [k for k in DRAWS if k <= max(len(item.samples) for item in several)]
+    return words.table(
+        (*_head(groups), "correct samples", *(f"pass@{k}" for k in draws)),
+        [
+            (
+                *_keys(item, groups),
+                _share(sum(item.samples), len(item.samples)),
+                *(_pass_at(k, item.samples) for k in draws),
+            )
+            for item in several
+        ],
+    )
+
+
+def _pass_at(k: int, samples: Sequence[bool]) -> str:
+    n = len(samples)
+    return words.fraction(pass_at_k(n, sum(samples), k) if k <= n else None)
 
 
 def _jobs_table(groups: Sequence[Group]) -> str:
@@ -395,12 +448,11 @@ def _keys(item: Group, groups: Sequence[Group]) -> tuple[str, ...]:
     return (*keys, item.setting) if any(other.setting for other in groups) else keys
 
 
-def _share(item: Group) -> str:
-    text = f"{item.correct} of {len(item.jobs)}"
-    if len(item.jobs) == 1:
+def _share(correct: int, of: int) -> str:
+    text = f"{correct} of {of}"
+    if of == 1:
         return text
-    interval = proportion_interval(item.correct, len(item.jobs))
-    return f"{text}: {item.correct / len(item.jobs):.2f} {words.span(interval, 2)}"
+    return f"{text}: {correct / of:.2f} {words.span(proportion_interval(correct, of), 2)}"
 
 
 def _pooled(item: Group, reference: str) -> str:

@@ -10,7 +10,8 @@ NO_FIGURE = "-"
 EXPERIMENT_NOTE = """\
 One run is one job: a model is shown a naive PyTorch operation, writes a Triton kernel, and the \
 kernel is verified and timed beside the baseline and a human expert's kernel. Runs are named \
-`operation/model/prompt`; runs of `kind=report` hold the comparison of a sweep.
+`operation/model/prompt`, where `none` is the prompt of a kernel file, which answers none; runs of \
+`kind=report` hold the comparison of a sweep.
 
 | column | meaning |
 | --- | --- |
