@@ -379,6 +379,14 @@ def test_who_shares_it_cannot_have_it_alone_as_well(folder):
         assert "is held by" in attempt(TRY_SHARED)
 
 
+def test_the_first_of_those_who_share_it_leaves_the_others_name(folder, path, start):
+    """Who is still there is told of, though somebody else has left."""
+    with lease.leased(UUID, shared=True):
+        other = start(HOLD.replace("leased(", "leased(shared=True, gpu_uuid="))
+        assert other.stdout.readline() == "held\n"
+    assert f"process {other.pid}" in attempt()
+
+
 def test_a_started_process_does_not_keep_the_lease(start):
     """What the holder has started by exec outlives it without the lease."""
     code = HOLD.replace(

@@ -356,8 +356,18 @@ def test_who_computes_only_where_its_result_was_erased_is_found_out(take_turns):
     assert honest.failure is None
 
 
-def test_who_computes_only_where_a_sample_of_its_input_is_new_is_found_out(take_turns):
-    """A round changes half of the values, so that a sample of a few can stay as it was."""
+def test_some_values_are_new_and_one_at_least():
+    """However few are wanted of a small argument; a number that is no tensor is new as a whole."""
+    old, new = torch.zeros(8, 64), torch.ones(8, 64)
+    assert rounds._mixed(old, new, 0.0).sum() == 1
+    assert 128 < rounds._mixed(old, new, 0.5).sum() < 384
+    assert rounds._mixed(1.0, 2.0, 0.5) == 2.0
+
+
+def test_who_computes_only_where_a_sample_of_its_input_is_new_is_found_out(take_turns, monkeypatch):
+    """A round changes some of the values, so that a sample of a few can stay as it was."""
+    # of the fewer, one in 64 would be in the sample
+    monkeypatch.setattr(rounds, "MIXED_SHARES", (0.5,))
 
     class Sampling(FakeWorker):
         def compute(self):
