@@ -39,6 +39,7 @@ class ModelConfig:
     effort: Optional[str] = None  # noqa: UP045
     max_tokens: int = 32000
     timeout_s: float = 600.0
+    parallel: int = 4
     base_url: Optional[str] = None  # noqa: UP045
     api_key_env: str = "ANTHROPIC_API_KEY"
     input_usd_per_mtok: Optional[float] = None  # noqa: UP045

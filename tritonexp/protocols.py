@@ -16,6 +16,10 @@ class Provider(Protocol):
     def takes_prompt(self) -> bool:
         """Whether an answer is one to a prompt; without it none is rendered or sent."""
 
+    @property
+    def parallel(self) -> int:
+        """How many answers it may be asked for at once; 1 where their order matters."""
+
     def check(self) -> None:
         """Raise a GenerationError if completing is bound to fail, such as for want of a key."""
 

@@ -281,6 +281,13 @@ def test_bad_base_url_is_refused_by_check(url: str) -> None:
         AnthropicProvider(settings_for(None, base_url=url)).check()
 
 
+@pytest.mark.usefixtures("api")
+def test_nothing_at_once_is_refused_by_check() -> None:
+    """A number of answers that asks for none is a mistake, told before anything is asked."""
+    with pytest.raises(ConfigError, match=r"model\.parallel=0 asks for nothing"):
+        AnthropicProvider(settings_for(None, parallel=0)).check()
+
+
 def test_missing_model_id_is_refused_by_check() -> None:
     """A model file without an id is told by the option's name."""
     with pytest.raises(ConfigError, match=r"model\.id"):

@@ -1,5 +1,6 @@
 """A provider that says what it is told to, and a judge that measures what it is told to."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -30,7 +31,9 @@ class ScriptedProvider:
     script: list[Completion | Exception]
     name: str = "scripted"
     takes_prompt: bool = True
+    parallel: int = 1
     prompts: list[Prompt] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
         """Pass."""
@@ -40,8 +43,10 @@ class ScriptedProvider:
 
     def complete(self, prompt: Prompt) -> Completion:
         """Give the next completion."""
-        self.prompts.append(prompt)
-        item = self.script[len(self.prompts) - 1]
+        # it may be asked by several threads
+        with self.lock:
+            self.prompts.append(prompt)
+            item = self.script[len(self.prompts) - 1]
         if isinstance(item, Exception):
             raise item
         return item

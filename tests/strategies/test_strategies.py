@@ -1,5 +1,7 @@
 """Strategies: what is asked, what is judged, and which attempt is chosen."""
 
+import threading
+import time
 from pathlib import Path
 
 import builders as build
@@ -10,7 +12,7 @@ from tritonexp import strategies
 from tritonexp.errors import ConfigError, GenerationError, RecordingError
 from tritonexp.generation import ProviderSettings, make_provider
 from tritonexp.generation.recorded_provider import recording_path, write_recording
-from tritonexp.records import Attempt, Role, Status
+from tritonexp.records import Attempt, Completion, Prompt, Role, Status
 
 CORRECT = {"": (Status.CORRECT, 2.0)}
 
@@ -55,6 +57,41 @@ def test_single_shot_judges_the_code_of_the_one_answer() -> None:
     assert (attempt.number, attempt.status, attempt.source) == (1, Status.CORRECT, source)
     assert attempt.evaluation is not None
     assert attempt.evaluation.candidate.implementation == candidate
+
+
+def test_answers_are_asked_for_together_and_kept_in_order() -> None:
+    """As many at once as the provider allows; who answers first is not thereby the first."""
+    together = threading.Barrier(3, timeout=20)
+
+    class Slow(ScriptedProvider):
+        def complete(self, prompt: Prompt) -> Completion:
+            completion = super().complete(prompt)
+            # nobody answers before three have been asked
+            together.wait()
+            return completion
+
+    provider = Slow([answer(kernel) for kernel in "abc"], parallel=3)
+    attempts, _ = run("best_of_n", provider, ScriptedJudge(CORRECT), n=3)
+    assert [attempt.number for attempt in attempts] == [1, 2, 3]
+    sources = [attempt.source or "" for attempt in attempts]
+    assert sorted(source[-2] for source in sources) == ["a", "b", "c"]
+
+
+def test_a_refusal_among_answers_that_are_asked_for_together_ends_the_job() -> None:
+    """Nothing is judged, and those that were not asked yet are not asked."""
+    script = [GenerationError("the key was refused"), *(answer("a") for _ in range(49))]
+
+    class Slow(ScriptedProvider):
+        def complete(self, prompt: Prompt) -> Completion:
+            if self.prompts:
+                time.sleep(0.05)
+            return super().complete(prompt)
+
+    provider, judge = Slow(script, parallel=2), ScriptedJudge(CORRECT)
+    with pytest.raises(GenerationError, match="refused"):
+        run("best_of_n", provider, judge, n=50)
+    assert judge.candidates == []
+    assert len(provider.prompts) < 50
 
 
 def test_answering_model_is_named_where_it_is_known() -> None:

@@ -63,12 +63,21 @@ class AnthropicProvider:
         """True: the prompt is all that the model is sent."""
         return True
 
+    @property
+    def parallel(self) -> int:
+        """As many as the user allows; each answer has a client of its own."""
+        return self._settings.parallel
+
     def check(self) -> None:
-        """Raise MissingKeyError without a key, ConfigError without a model or a usable address."""
+        """Raise MissingKeyError without a key, ConfigError for settings that cannot be used."""
         self._model_id()
         self._key()
         if self._settings.base_url is not None:
             _check_url(self._settings.base_url)
+        if self._settings.parallel < 1:
+            raise ConfigError(
+                f"model.parallel={self._settings.parallel} asks for nothing; set it to 1 or more."
+            )
 
     def facts(self, prompt: str) -> MachineFacts | None:  # noqa: ARG002  # the protocol's
         """None: the prompt tells of the machine at hand."""

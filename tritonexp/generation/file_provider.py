@@ -34,6 +34,11 @@ class FileProvider:
         """False: nobody was asked for the file."""
         return False
 
+    @property
+    def parallel(self) -> int:
+        """1: there is one answer."""
+        return 1
+
     def check(self) -> None:
         """Raise ConfigError if the file cannot be read."""
         self._read()

@@ -61,6 +61,11 @@ class RecordedProvider:
         """True: a recording answers the one prompt of its hash."""
         return True
 
+    @property
+    def parallel(self) -> int:
+        """1: the samples are played in their order."""
+        return 1
+
     def check(self) -> None:
         """Raise RecordingError if the operation has no recordings at all."""
         if not _recorded_prompts(self._settings.recorded_dir):

@@ -27,6 +27,7 @@ class ProviderSettings:
     effort: str | None = None
     max_tokens: int = 32_000  # thinking and answer together
     timeout_s: float = 600.0  # the longest silence of the API, not the length of an answer
+    parallel: int = 4  # how many answers are asked for at once
     base_url: str | None = None
     api_key_env: str = "ANTHROPIC_API_KEY"
     input_usd_per_mtok: float | None = None
