@@ -1,5 +1,6 @@
 """The red team: its headers and its accounting, and each of its fixtures before the referee."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -16,7 +17,7 @@ from tritonexp import cli, operations
 from tritonexp.config import compose
 from tritonexp.errors import ConfigError
 from tritonexp.evaluation import offline
-from tritonexp.records import Mode, Status
+from tritonexp.records import Mode, Status, TimingProtocol
 from tritonexp.redteam import bench, document, fixtures
 from tritonexp.redteam.findings import Findings, Rate, Verdict
 
@@ -436,10 +437,18 @@ def test_bad_argument_ends_before_anything_is_judged(arguments, told, made_up, c
 # the real thing
 
 
+def test_fixtures_are_timed_as_a_run_is_but_for_the_rounds():
+    """What is told of timing=device must be what the fixtures were tried against."""
+    timing = compose(["timing=device"]).timing
+    assert (timing.rounds, timing.max_rounds) > (bench.PROTOCOL.rounds, bench.PROTOCOL.max_rounds)
+    rounds = {"rounds": bench.PROTOCOL.rounds, "max_rounds": bench.PROTOCOL.max_rounds}
+    assert TimingProtocol(**dataclasses.asdict(timing) | rounds) == bench.PROTOCOL
+
+
 def test_every_fixture_has_a_header_and_every_family_its_cheats():
     """All files under tests/redteam can be read, and both kinds are there."""
     families = {fixture.family for fixture in fixtures.read_folder(fixtures.FOLDER)}
-    assert families >= {"attack", "clock", "output", "precision", "replay", "work", "honest"}
+    assert families >= {"attack", "clock", "output", "precision", "replay", "delegation", "honest"}
 
 
 def interpreted():

@@ -15,7 +15,7 @@ import pytest
 from candidates import RIGHT, candidate
 
 from tritonexp import operations
-from tritonexp.evaluation import ahead
+from tritonexp.evaluation import ahead, sandbox
 from tritonexp.evaluation.ahead import CompileAhead
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.forkserver import ForkServer, Settings
@@ -117,11 +117,18 @@ def test_a_gpu_that_is_there_stands_for_itself():
     assert device_of(build.H200).arch == 90
 
 
-def test_a_crews_compilers_see_no_gpu_and_end_with_it(tmp_path):
+def test_a_crews_compilers_see_no_gpu_and_end_with_it(monkeypatch):
     """They are forked beside the workers, sealed like these, and closed with them."""
+    environment = sandbox.environment
+
+    def with_a_gpu(*arguments, **named):
+        return environment(*arguments, **named) | {"CUDA_VISIBLE_DEVICES": "7"}
+
+    monkeypatch.setattr(sandbox, "environment", with_a_gpu)
     source = RIGHT + (
-        "\nimport os\nif os.environ['CUDA_VISIBLE_DEVICES'] == '':\n"
-        "    raise OSError(os.listdir('.'))\n"
+        "\nimport os\ntold = os.environ['CUDA_VISIBLE_DEVICES'], os.listdir('.')\n"
+        # only a compiler is told of a GPU here
+        "if torch.cuda.is_available():\n    raise ValueError(told)\n"
     )
     server = ForkServer(Settings(None))
     arena = Arena(4096, "cpu")
@@ -129,7 +136,7 @@ def test_a_crews_compilers_see_no_gpu_and_end_with_it(tmp_path):
     try:
         assert len(crew.compilers) == 2
         for compiler in crew.compilers:
-            with pytest.raises(WorkerFailedError, match=r"OSError: .*candidate\.py"):
+            with pytest.raises(WorkerFailedError, match=r"ValueError: \('', \[.*'candidate\.py'"):
                 compiler.answer(60)
         closed = crew.compilers[0].channel
         crew.close()

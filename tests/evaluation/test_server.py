@@ -12,6 +12,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import builders as build
 import landlockpy
 import pytest
 from candidates import RIGHT, candidate
@@ -269,6 +270,26 @@ def test_files_without_names_count(limited, start):
     (failure,) = failures_of(crew)
     assert "more than 1 GiB" in failure.reason
     assert_nothing_is_left(limited, crew)
+
+
+@pytest.mark.skipif(_memory_bytes("MemAvailable") < 4 << 30, reason="needs 4 GiB of free memory")
+def test_compiler_that_takes_too_much_memory_is_ended_alone(tmp_path):
+    """Nobody depends on what it compiles, so the worker beside it goes on."""
+    server = with_limits(tmp_path, Settings(None), "server.MAX_WORKER_BYTES = 1 << 30")
+    arena = Arena(4096, "cpu")
+    # only a compiler is told of a GPU here
+    source = doing(f"import torch\nif torch.cuda.is_available():\n    {FILL_MEMORY}")
+    crew = Crew(server, candidate(source), [arena], compilers=1, gpu=build.H200)
+    try:
+        finish(crew)
+        (compiler,), (worker,) = crew.compilers, crew.workers
+        assert wait_until(lambda: group_of(compiler._process_id) == [])
+        assert worker.idle
+        assert is_running(worker._process_id)
+    finally:
+        crew.close()
+        server.close()
+        arena.close()
 
 
 def test_memory_of_a_crew_counts_together(limited, start):

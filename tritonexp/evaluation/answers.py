@@ -23,9 +23,9 @@ TRAFFIC_FIGURES = (
 )
 NAMES_SHOWN = 3
 WARP_THREADS = 32
-# of whatever is counted: beyond it a ratio of two counts may be no number
 # in whatever unit: longer than anybody waits
 MAX_TIME = 1e15
+# of whatever is counted: beyond it a ratio of two counts may be no number
 MAX_COUNT = (1 << 63) - 1
 
 

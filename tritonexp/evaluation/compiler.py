@@ -10,8 +10,6 @@ the GPU would, is compiled by the worker that launches it.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,6 +19,7 @@ from triton.runtime.autotuner import Autotuner
 
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.compiling import CompileClock
+from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.offline.child import arguments_of
 from tritonexp.evaluation.offline.cubins import Usage
 from tritonexp.evaluation.offline.messages import Call
@@ -69,14 +68,7 @@ class Compiler:
         self._stand_in.__enter__()
         # what an autotuner finds here is no time, and must not be found by who tunes on the GPU
         Autotuner.check_disk_cache = _tune_and_forget
-        # of the name that it has in a worker
-        spec = importlib.util.spec_from_file_location("implementation", path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is no Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["implementation"] = module
-        spec.loader.exec_module(module)
-        self._function = getattr(module, entry_point)
+        self._function = getattr(load(path), entry_point)
         return {}
 
     def compile(self, call: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ FREE_SHARE = 0.9
 CONTEXT_BYTES = 640 << 20
 # beyond the verification, beside which it is counted what calls ask of memory
 TRAFFIC_WAIT_S = 1.0
-# more find nothing to do: a study has some 50 kinds of cases, each compiled in a third of a second
+# more find little to do: a study has some 50 kinds of cases
 MAX_COMPILERS = 12
 # each needs a context of the GPU, and runs what was compiled ahead
 MAX_SCOUTS = 3

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -116,3 +117,22 @@ def kill_group(process_id: int) -> None:
     """Kill a worker with everything that it started and that stayed in its group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process_id, signal.SIGKILL)
+
+
+def watch(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Wait for a process that leads its group, then kill what is left of that; whether in time."""
+    descriptor = os.pidfd_open(child.pid)
+    try:
+        # set from here, because a function between fork and exec is not safe beside threads
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
+            resource.prlimit(child.pid, resource.RLIMIT_CORE, (0, 0))
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        in_time = bool(poll.poll(timeout_s * 1000))
+    finally:
+        os.close(descriptor)
+        # before it is reaped, so that the group's number cannot be another's
+        kill_group(child.pid)
+        child.wait()
+    return in_time

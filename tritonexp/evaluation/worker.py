@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from tritonexp.evaluation import graphs, watching
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.compiling import CompileClock
 from tritonexp.evaluation.counting import Requests
+from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.memory import attach, view
 from tritonexp.evaluation.serving import serve
 from tritonexp.evaluation.watching import Guard, Launches
@@ -67,17 +66,11 @@ class Worker:
         return {}
 
     def load(self, path: str, entry_point: str) -> dict[str, Any]:
-        """Import the implementation's file, which needs a real path for triton to read it."""
-        spec = importlib.util.spec_from_file_location("implementation", path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is no Python file")
-        module: ModuleType = importlib.util.module_from_spec(spec)
-        sys.modules["implementation"] = module
+        """Import the implementation's file."""
         self._path = path
         if not self._gpu:
             watching.make_autotuning_interpretable()
-        spec.loader.exec_module(module)
-        function = getattr(module, entry_point, None)
+        function = getattr(load(path), entry_point, None)
         if not callable(function):
             raise MissingEntryPointError(f"{entry_point} is {_short(function)}, and not callable")
         self._function = function

@@ -133,7 +133,10 @@ def _judged_in_pool(
     """The verdicts of processes, until one of these dies."""
     # started anew and not forked: a process that has touched CUDA cannot be
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=atexit.register, initargs=(_close_benches,)
+    )
+    with pool:
         asked = [pool.submit(_judge_one, fixture, *arguments) for fixture in fixtures]
         try:
             for verdict in as_completed(asked):
@@ -165,7 +168,6 @@ def _judge_one(
 ) -> Verdict:
     if fixture.operation not in _benches:
         _close_benches()
-        atexit.register(_close_benches)
         _benches[fixture.operation] = Bench(
             operations.load(fixture.operation),
             mode,
@@ -224,8 +226,12 @@ class Bench:
         self.close()
 
     def close(self) -> None:
-        """Close the referee, if one is open."""
-        self._drop()
+        """Close the referee; the next fixture gets a new one."""
+        referee, self._referee = self._referee, None
+        # one that broke has been told of; that it cannot be closed either adds nothing
+        with contextlib.suppress(Exception):
+            if referee is not None:
+                referee.close()
 
     def judge(self, fixture: Fixture) -> Verdict:
         """Judge a fixture and, after an attack, a right kernel by the same referee."""
@@ -255,7 +261,7 @@ class Bench:
         try:
             trial = self._opened().evaluate(candidate).candidate
         except Exception as error:  # noqa: BLE001 - whatever makes the referee raise is a finding
-            self._drop()
+            self.close()
             return None, f"{type(error).__name__}: {error}", traceback.format_exc()
         return trial.status, trial.reason, trial.log
 
@@ -265,14 +271,6 @@ class Bench:
             # so that no fixture's time holds the imports
             self._referee.wait_ready()
         return self._referee
-
-    def _drop(self) -> None:
-        """Close the referee; the next fixture gets a new one."""
-        referee, self._referee = self._referee, None
-        # one that broke has been told of; that it cannot be closed either adds nothing
-        with contextlib.suppress(Exception):
-            if referee is not None:
-                referee.close()
 
 
 def _referee() -> Callable[..., Judge]:

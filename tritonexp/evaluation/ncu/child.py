@@ -5,7 +5,6 @@ Started by ncu as `python -m tritonexp.evaluation.ncu.child REQUEST`, the path o
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from tritonexp.evaluation import confinement, sandbox
+from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.ncu.messages import ProfileRequest, ScalarGiven, TensorGiven
 from tritonexp.records import from_json
 
@@ -44,7 +44,7 @@ def main() -> None:
         walls.confine(folder)
         # the driver opens something there for each measurement, and gives up where it cannot
         walls.seal(folder, shared_memory=True)
-    function = _load(request.source_path, request.entry_point)
+    function: Callable[..., Any] = getattr(load(request.source_path), request.entry_point)
     if request.torch_compile:
         function = torch.compile(function, dynamic=False)
     for _ in range(CALLS_BEFORE):
@@ -69,18 +69,6 @@ def argument_of(given: TensorGiven | ScalarGiven, device: str) -> Any:
         return torch.randn(given.shape, device=device).to(dtype)
     data = bytearray(Path(given.path).read_bytes())
     return torch.frombuffer(data, dtype=dtype).reshape(given.shape).to(device)
-
-
-def _load(path: str, entry_point: str) -> Callable[..., Any]:
-    # of the same name as in a worker
-    spec = importlib.util.spec_from_file_location("implementation", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["implementation"] = module
-    spec.loader.exec_module(module)
-    function: Callable[..., Any] = getattr(module, entry_point)
-    return function
 
 
 if __name__ == "__main__":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +23,6 @@ from tritonexp.evaluation.ncu.output import METRICS, NcuError, NcuUnusableError,
 from tritonexp.operations import Spec, TensorArgument
 from tritonexp.records import DramTraffic, Implementation, Size, to_json
 
-LOOK_S = 0.05
 # a table of a few kernels takes some kilobytes
 MAX_LOG_BYTES = 8 << 20
 MAX_SHOWN = 200
@@ -161,7 +157,7 @@ def _run(tool: str, request: ProfileRequest, folder: Path, timeout_s: float) -> 
             env=environment,
             start_new_session=True,
         )
-    in_time = _watch(process, timeout_s)
+    in_time = sandbox.watch(process, timeout_s)
     told = _text_of(log)
     if not in_time:
         raise NcuError(f"measuring took longer than {timeout_s:g} s")
@@ -170,23 +166,6 @@ def _run(tool: str, request: ProfileRequest, folder: Path, timeout_s: float) -> 
         check(_text_of(printed).splitlines())
         raise NcuError(f"ncu ended with status {process.returncode} and wrote nothing")
     return told
-
-
-def _watch(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait for a process, then kill what is left of its group; whether it ended in time."""
-    with contextlib.suppress(ProcessLookupError):
-        limit = sandbox.MAX_FILE_BYTES
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
-        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-    deadline = time.monotonic() + timeout_s
-    ended = None
-    while ended is None and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
-        # left to be reaped, so that the group's number cannot be another's when it is killed
-        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    sandbox.kill_group(process.pid)
-    process.wait()
-    return ended is not None
 
 
 def _last_line(path: Path) -> str:

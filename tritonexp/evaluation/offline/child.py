@@ -5,16 +5,15 @@ Started as `python -m tritonexp.evaluation.offline.child`, with a request on its
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from tritonexp.evaluation import confinement, sandbox
+from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.offline.messages import (
     Call,
     CompileAnswer,
@@ -50,7 +49,7 @@ def compile_file(
     recorder = Recorder(target=target)
     with stand_in(recorder):
         try:
-            module = _import(source_path)
+            module = load(str(source_path))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the file may raise anything
             status = Status.IMPORT_ERROR
             if recorder.is_compile_error(error):
@@ -113,17 +112,6 @@ def _call(function: Callable[..., Any], call: Call, recorder: Recorder) -> Compi
     finally:
         recorder.end()
     return None
-
-
-def _import(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses and Triton look a function's module up by name
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def main() -> None:

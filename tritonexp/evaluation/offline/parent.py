@@ -5,10 +5,7 @@ Not covered: a file that writes an answer of its own; an answer is checked for f
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
-import select
 import subprocess
 import sys
 import tempfile
@@ -122,7 +119,7 @@ def _ask_child(request: bytes, folder: Path, timeout_s: float) -> CompileAnswer:
             env=environment,
             start_new_session=True,
         )
-        in_time = _watch(child, timeout_s)
+        in_time = sandbox.watch(child, timeout_s)
         text = _head(stdout)
         log = _tail(stderr)
     if not in_time:
@@ -140,26 +137,6 @@ def _ask_child(request: bytes, folder: Path, timeout_s: float) -> CompileAnswer:
     # MLIR and ptxas write what they have against a kernel to standard error only
     error = replace(answer.error, log=f"{answer.error.log}\n{log}".strip())
     return replace(answer, error=error)
-
-
-def _watch(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait for a process, then kill what is left of its group; whether it ended in time."""
-    descriptor = os.pidfd_open(child.pid)
-    try:
-        # set from here, because a function between fork and exec is not safe beside threads
-        limit = sandbox.MAX_FILE_BYTES
-        with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (limit, limit))
-            resource.prlimit(child.pid, resource.RLIMIT_CORE, (0, 0))
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        in_time = bool(poll.poll(timeout_s * 1000))
-    finally:
-        os.close(descriptor)
-        # before it is reaped, so that the group's number cannot be another's
-        sandbox.kill_group(child.pid)
-        child.wait()
-    return in_time
 
 
 def _head(file: IO[bytes]) -> bytes:

@@ -44,14 +44,14 @@ class Listener(Protocol):
 
 
 @contextlib.contextmanager
-def stand_in(recorder: Listener) -> Iterator[None]:
+def stand_in(listener: Listener) -> Iterator[None]:
     """Answer for the target GPU wherever host code asks torch or Triton."""
     import torch
     import triton
     import triton.compiler
     import triton.testing
 
-    device = recorder.device
+    device = listener.device
     original_compile = triton.compiler.compile
 
     def recording_compile(src: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,9 +59,9 @@ def stand_in(recorder: Listener) -> Iterator[None]:
         try:
             kernel = original_compile(src, *args, **kwargs)
         except Exception as error:
-            recorder.failed(src.name, options, error)
+            listener.failed(src.name, options, error)
             raise
-        recorder.compiled(kernel)
+        listener.compiled(kernel)
         return kernel
 
     stream = SimpleNamespace(
@@ -97,13 +97,13 @@ def stand_in(recorder: Listener) -> Iterator[None]:
         stack.enter_context(patch(triton, "compile", recording_compile))
         for name in ("do_bench", "do_bench_cudagraph"):
             stack.enter_context(patch(triton.testing, name, _run_once))
-        # the recorder refuses a kernel that is too large itself, when it knows the grid
+        # the listener refuses a kernel that is too large itself, when it knows the grid
         if hasattr(module := sys.modules["triton.compiler.compiler"], "max_shared_mem"):
             stack.enter_context(patch(module, "max_shared_mem", _always(sys.maxsize)))
         driver = triton.runtime.driver
         # None has it look for a real driver again
         stack.callback(driver.set_active, getattr(driver, "_active", None))
-        driver.set_active(_Driver(recorder))
+        driver.set_active(_Driver(listener))
         stack.enter_context(tensors_without_memory())
         yield
 
@@ -111,9 +111,9 @@ def stand_in(recorder: Listener) -> Iterator[None]:
 class _Driver:
     """Answers Triton for a GPU that is not there."""
 
-    def __init__(self, recorder: Listener) -> None:
-        self._device = recorder.device
-        self._recorder = recorder
+    def __init__(self, listener: Listener) -> None:
+        self._device = listener.device
+        self._listener = listener
         self.utils = SimpleNamespace(
             get_device_properties=_always(
                 {
@@ -166,7 +166,7 @@ class _Driver:
         self, name: str, cubin: bytes, _shared: int, _device: int
     ) -> tuple[str, str, int, int, int]:
         """Module, function, registers, spilled words and most threads, as Triton's own tells."""
-        usage = self._recorder.usage_of(cubin)
+        usage = self._listener.usage_of(cubin)
         if usage is None:
             return name, name, 0, 0, MAX_THREADS_PER_BLOCK
         return name, name, usage.registers, usage.spill_bytes // 4, MAX_THREADS_PER_BLOCK
@@ -175,7 +175,7 @@ class _Driver:
         """Make what Triton calls with the grid and the arguments to launch a kernel."""
 
         def launch(grid_x: Any, grid_y: Any, grid_z: Any, *_: Any) -> None:
-            self._recorder.launch(metadata, (int(grid_x), int(grid_y), int(grid_z)))
+            self._listener.launch(metadata, (int(grid_x), int(grid_y), int(grid_z)))
 
         return launch
 
