@@ -42,6 +42,9 @@ DENSE_SHARE = 0.1
 LARGE_CASE_BYTES = 256 << 20
 # fewer elements than this cannot show a distribution
 AMPLE_ELEMENTS = 64
+# nor can fewer along an axis: of a few rows the worst error may be a small one by chance. Asked for
+# only without a GPU, with which each is verified at every timed size too
+AMPLE_EXTENT = 16
 # a CPU's generator heeds 32 bits of its seed
 SEEDS = range(1 << 32)
 DRAWS_OF_A_SIZE = 1_000
@@ -149,7 +152,7 @@ def make_cases(
     else:
         smaller = irregular[: (len(irregular) + 1) // 2]
         sizes = list(dict.fromkeys([*map(spec.size, spec.interpreter), *smaller]))
-        planned = _plan_covering(sizes, spec.timed_dtype, turns)
+        planned = _plan_covering(sizes, spec.timed_dtype, turns, AMPLE_EXTENT)
         planned += [turns.plan(size, dtype) for dtype in turns.others for size in sizes]
     for pattern in HIDDEN_SIZES[mode].patterns:
         size = _hidden_size(spec, pattern, HIDDEN_SIZES[mode], secret)
@@ -201,9 +204,15 @@ def _plan_timed(spec: Spec, size: Size, turns: _Turns) -> list[Plan]:
     return [*twice, turns.plan(size, dtype), turns.plan(size, dtype), *turns.plan_other(size)]
 
 
-def _plan_covering(sizes: Sequence[Size], dtype: str, turns: _Turns) -> list[Plan]:
+def _plan_covering(
+    sizes: Sequence[Size], dtype: str, turns: _Turns, least_extent: int = 1
+) -> list[Plan]:
     """Every size, and every distribution at a size that is large enough to show it."""
-    ample = [size for size in sizes if _elements(size) >= AMPLE_ELEMENTS] or list(sizes)
+    ample = [
+        size
+        for size in sizes
+        if _elements(size) >= AMPLE_ELEMENTS and min(size.extents) >= least_extent
+    ] or list(sizes)
     # as many draws as there are distributions, one after the other, deal each of them
     repeated = itertools.islice(itertools.cycle(ample), max(len(ample), turns.count))
     rest = (size for size in sizes if size not in ample)
