@@ -7,14 +7,17 @@ Repeat it on a machine with a CUDA GPU, from the project's root:
 The candidate is the operation's house kernel; sizes=study, timing=device, the default expert and
 contenders, unless overrides in Hydra's words say otherwise, as in
 'contenders=[torch,compile,house]'. The first evaluation also measures the ceilings where they are
-not cached; what counts is the later ones. Compiled kernels are never kept between evaluations. Half
-of them come one right after the other; before the other half there is a pause as when a model is
-asked, in which the workers of the next evaluation are forked.
+not cached; what counts is the later ones. Compiled kernels are never kept between evaluations. As
+many are done in each of three ways: after a pause as when a model is asked, in which the workers of
+the next evaluation are forked; one right after the other; and one right after the other where the
+referee is told what comes next, and has it compiled while it times, as in a sweep.
 """
 
 import itertools
+import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tritonexp import config, operations
@@ -24,6 +27,7 @@ from tritonexp.study import referee_arguments
 
 PAUSE_S = 4.0
 PHASES = ("starting the workers", "verifying", "timing", "looking at the kernels", "done")
+AFTER_A_PAUSE, IN_A_ROW, FORETOLD = "after a pause", "in a row", "foretold"
 
 
 def main(name: str, evaluations: int, overrides: list[str]) -> None:
@@ -53,24 +57,35 @@ def main(name: str, evaluations: int, overrides: list[str]) -> None:
             sys.exit("this benchmark needs a CUDA GPU, and torch finds none here.")
         referee.wait_ready()
         print(f"{referee.gpu.name}; fork servers ready after {time.perf_counter() - begin:.2f} s")
-        for number in range(1, evaluations + 1):
-            begun.clear()
-            paused = number % 2 == 0
-            if paused:
+
+        def evaluate(way: str, upcoming: Callable[[], Implementation] | None = None) -> float:
+            if way == AFTER_A_PAUSE:
                 referee.prepare()
                 time.sleep(PAUSE_S)
-            evaluation = referee.evaluate(candidate)
+            begun.clear()
+            evaluation = referee.evaluate(candidate, upcoming)
             begun["done"] = time.perf_counter()
             seconds = [
                 f"{phase} {begun[following] - begun[phase]:.2f} s"
                 for phase, following in itertools.pairwise(PHASES)
             ]
             print(
-                f"{number}{' after a pause' if paused else ''}: {evaluation.status},"
-                f" {len(evaluation.candidate.cases)} cases, {len(evaluation.trials)}"
-                f" implementations, {evaluation.duration_s:.2f} s:"
+                f"{way}: {evaluation.status}, {len(evaluation.candidate.cases)} cases,"
+                f" {len(evaluation.trials)} implementations, {evaluation.duration_s:.2f} s:"
                 f" {'; '.join(seconds)}"
             )
+            return evaluation.duration_s
+
+        evaluate("the first")
+        medians = {
+            way: statistics.median(evaluate(way) for _ in range(evaluations))
+            for way in (AFTER_A_PAUSE, IN_A_ROW)
+        }
+        # the first of these only tells what comes next
+        foretold = [evaluate(FORETOLD, lambda: candidate) for _ in range(evaluations + 1)][1:]
+        medians[FORETOLD] = statistics.median(foretold)
+    for way, median_s in medians.items():
+        print(f"{way}: {median_s:.2f} s, {60 / median_s:.1f} a minute")
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def test_size_beyond_the_memory_is_refused_before_anything_runs():
     ) as judge:
         with pytest.raises(DoesNotFitError, match=r"needs about [\d,]{15,} bytes .* bytes free"):
             judge.check_fits()
-        assert judge._arenas == []
+        assert judge._crews._arenas == []
 
 
 def test_less_work_where_it_is_captured_is_found_out(verdict):

@@ -116,3 +116,29 @@ def test_workers_find_what_was_compiled_ahead(monkeypatch):
     assert len(noted) > 20
     # in the worker, and ahead of it
     assert [item for item in noted if item[0] > 0 or item[1] <= 0] == []
+
+
+def test_next_candidate_is_compiled_while_one_is_timed():
+    """It has the cases and the workers that were made for it then, and finds its kernels there."""
+    operation = operations.load("softmax")
+    first, second = candidate(RIGHT), candidate(RIGHT + "# another\n")
+    with Referee(
+        operation,
+        sizes=[operation.spec.size((1024, 1024))],
+        protocol=build.FEW_ROUNDS,
+        expert="none",
+        contenders=(),
+        counts_traffic=False,
+    ) as made:
+        assert made.evaluate(first, lambda: second).status is Status.CORRECT
+        begun = made._crews._next
+        assert begun.candidate == second
+        # it was asked for everything, and its workers for nothing
+        assert all(desk.is_busy for desk in begun.ahead.busy)
+        assert all(worker.idle and not worker.started for worker in begun.crew.workers)
+        found = made.evaluate(second, lambda: None)
+        assert made._crews._next is None
+        assert found.status is Status.CORRECT
+        drawn = {*begun.roster.left, *(case for group in begun.roster.groups for case in group)}
+        assert {item.case for item in found.candidate.cases} == drawn
+        assert found.candidate.compile_s > 0

@@ -126,7 +126,8 @@ def test_a_crews_compilers_see_no_gpu_and_end_with_it(monkeypatch):
 
     monkeypatch.setattr(sandbox, "environment", with_a_gpu)
     source = RIGHT + (
-        "\nimport os\ntold = os.environ['CUDA_VISIBLE_DEVICES'], os.listdir('.')\n"
+        "\nimport os\ntold = os.environ['CUDA_VISIBLE_DEVICES'], os.sched_getscheduler(0),"
+        " os.listdir('.')\n"
         # only a compiler is told of a GPU here
         "if torch.cuda.is_available():\n    raise ValueError(told)\n"
     )
@@ -136,7 +137,9 @@ def test_a_crews_compilers_see_no_gpu_and_end_with_it(monkeypatch):
     try:
         assert len(crew.compilers) == 2
         for compiler in crew.compilers:
-            with pytest.raises(WorkerFailedError, match=r"ValueError: \('', \[.*'candidate\.py'"):
+            # of the lowest priority, since somebody else may be timed meanwhile
+            told = rf"ValueError: \('', {os.SCHED_IDLE}, \[.*'candidate\.py'"
+            with pytest.raises(WorkerFailedError, match=told):
                 compiler.answer(60)
         closed = crew.compilers[0].channel
         crew.close()
@@ -251,7 +254,7 @@ def test_a_slow_compiler_is_not_waited_for(spec):
     (desk,) = compile_ahead.busy
     compile_ahead.conclude(desk, is_ready=True)
     compile_ahead.step()
-    assert desk.group == groups[0]
+    assert [task.group for task in desk.tasks] == groups[:1]
     compile_ahead.conclude(desk, is_ready=False)
     # nobody else is there for the other
     compile_ahead.step()
@@ -271,6 +274,64 @@ def test_compiling_has_a_budget(spec, monkeypatch):
     compile_ahead.step()
     assert list(compile_ahead.ready) == groups
     assert compiler.asked == []
+
+
+def test_all_is_asked_for_at_once_where_nobody_looks(spec):
+    """In equal shares; what was answered meanwhile is taken later, and counts in full."""
+    groups = groups_of(spec, (64, 64), (65, 64), (66, 64))
+    compilers = [MadeUpCompiler({}, DONE, DONE), MadeUpCompiler({}, DONE)]
+    compile_ahead = CompileAhead(compilers, spec, groups)
+    compile_ahead.deal()
+    assert [len(compiler.asked) for compiler in compilers] == [2, 1]
+    assert not compile_ahead.ready
+    compile_ahead.resume()
+    run(compile_ahead)
+    assert sorted(compile_ahead.ready, key=groups.index) == groups
+    assert [len(compiler.asked) for compiler in compilers] == [2, 1]
+    assert all(compile_ahead.spent_on(group[0])[1] == 1e-9 for group in groups)
+
+
+def test_time_that_nobody_looked_does_not_count(spec, monkeypatch):
+    """Neither as a compiler's patience nor as the budget of all."""
+    groups = groups_of(spec, (64, 64), (65, 64))
+    compile_ahead = CompileAhead([MadeUpCompiler({}, DONE, DONE)], spec, groups)
+    compile_ahead.deal()
+    now_s = ahead.time.perf_counter() + 2 * ahead.BUDGET_S
+    monkeypatch.setattr(ahead.time, "perf_counter", lambda: now_s)
+    (desk,) = compile_ahead.busy
+    assert desk.limit_s < now_s
+    compile_ahead.resume()
+    assert desk.limit_s > now_s
+    compile_ahead.step()
+    assert not compile_ahead.ready
+
+
+def test_who_is_late_is_not_waited_for_in_what_else_it_was_dealt(spec):
+    """All of it is left to the workers, and its answers are of no use any more."""
+    groups = groups_of(spec, (64, 64), (65, 64))
+    compile_ahead = CompileAhead([MadeUpCompiler({}, DONE, DONE)], spec, groups)
+    compile_ahead.deal()
+    (desk,) = compile_ahead.busy
+    compile_ahead.conclude(desk, is_ready=True)
+    compile_ahead.conclude(desk, is_ready=False)
+    assert list(compile_ahead.ready) == groups
+    for _ in groups:
+        assert not compile_ahead.is_awaited
+        compile_ahead.conclude(desk, is_ready=True)
+    assert compile_ahead.busy == []
+    assert list(compile_ahead.ready) == groups
+
+
+def test_what_a_lost_compiler_was_dealt_goes_to_another(spec):
+    """What it was at is a worker's, the rest is compiled all the same."""
+    groups = groups_of(spec, (64, 64), (65, 64), (66, 64), (67, 64))
+    lost, other = MadeUpCompiler({}, GONE), MadeUpCompiler({}, DONE, DONE, DONE)
+    compile_ahead = CompileAhead([lost, other], spec, groups)
+    compile_ahead.deal()
+    run(compile_ahead)
+    assert sorted(compile_ahead.ready, key=groups.index) == groups
+    spent = [compile_ahead.spent_on(group[0]) for group in groups]
+    assert [item == (0.0, 0.0) for item in spent] == [True, False, False, False]
 
 
 AUTOTUNED = RIGHT.replace(", num_warps=8", "").replace(

@@ -292,6 +292,38 @@ def test_crews_forked_ahead_are_taken_and_others_are_ended(server, arena):
     assert children_of(server._process.pid) == []
 
 
+def test_workers_that_were_forked_ahead_are_waited_for(server, arena):
+    """Until each is ready; one that was lost goes, and the others can be used as before."""
+    server.fork_ahead(Places(1), Places(2))
+    server.wait_ahead()
+    assert len(children_of(server._process.pid)) == 3
+    crew = Crew(server, candidate(RIGHT), [arena])
+    crew.workers[0].finish_start(20)
+    assert crew.workers[0].call("run", 20, **RUN)["copied"] is True
+    crew.close()
+    lost = children_of(server._process.pid)
+    os.kill(lost[0], signal.SIGKILL)
+    (spare,) = server._spare
+    server.wait_ahead()
+    assert children_of(server._process.pid) == []
+    assert not spare.folder.exists()
+
+
+def test_workers_that_are_held_import_nothing_until_they_are_started(server, arena):
+    """What a next candidate's file does is not done while another is timed."""
+    crew = Crew(server, candidate("raise ValueError\n"), held=1)
+    (worker,) = crew.workers
+    assert worker.idle
+    assert not worker.started
+    crew.start([arena])
+    with pytest.raises(WorkerFailedError, match="ValueError"):
+        worker.finish_start(20)
+    crew.close()
+    held = Crew(server, candidate(RIGHT), held=2)
+    held.close()
+    assert children_of(server._process.pid) == []
+
+
 def test_advice_in_a_cuda_error_is_no_fault(start):
     """Every error of CUDA's ends with advice on device-side assertions; its first line counts."""
     advice = "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions."

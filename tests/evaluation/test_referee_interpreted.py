@@ -67,8 +67,8 @@ def verdict(judge, monkeypatch):
 
     def tried(source):
         found = judge.evaluate(candidate(source)).candidate
-        assert children_of(judge._servers()[0]._process.pid) == []
-        assert list(judge._servers()[0].folder.glob("crew-*")) == []
+        assert children_of(judge._crews.servers()[0]._process.pid) == []
+        assert list(judge._crews.servers()[0].folder.glob("crew-*")) == []
         after = judge.evaluate(candidate(RIGHT)).candidate
         assert (after.status, after.reason) == (Status.CORRECT, "")
         return found

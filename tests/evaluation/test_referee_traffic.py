@@ -50,7 +50,7 @@ def test_candidate_and_baseline_are_counted(judge, judged):
     assert baseline.traffic.launches == 0
     assert baseline.traffic.torch_read_bytes // 28_000 == 5
     assert baseline.traffic.torch_written_bytes // 28_000 == 3
-    assert children_of(judge._servers()[0]._process.pid) == []
+    assert children_of(judge._crews.servers()[0]._process.pid) == []
 
 
 def test_occupancy_comes_with_the_offline_compilation(judged):

@@ -14,7 +14,7 @@ from tutorial_file import FILE, TEXT
 from tritonexp import operations
 from tritonexp.config import compose
 from tritonexp.errors import ConfigError, ExpertError, PromptLeakError
-from tritonexp.evaluation import Referee, offline, referee
+from tritonexp.evaluation import Referee, crews, offline, referee
 from tritonexp.evaluation.forkserver import ForkServer, Settings
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import Crew
@@ -211,13 +211,13 @@ def test_the_command_that_repeats_a_job_has_the_path():
 def test_candidates_cannot_read_the_file_or_the_cache(softmax, folder, tmp_path):
     """Both are among what the candidates' fork server closes, beside the experts' packages."""
     joined = operations.with_expert(softmax, "tutorial", str(folder))
-    assert referee._hidden_in(joined) == (
+    assert crews.hidden_in(joined) == (
         "liger_kernel.ops.softmax",
         str(tmp_path / "cache" / "tutorials"),
         str(folder / FILE),
     )
     # what its workers import is no module of this name
-    assert referee._modules_of(joined.experts) == ("liger_kernel.ops.softmax",)
+    assert crews.modules_of(joined.experts) == ("liger_kernel.ops.softmax",)
 
 
 def test_a_worker_runs_the_tutorials_kernel_from_its_own_copy(softmax, folder, monkeypatch):

@@ -31,15 +31,37 @@ Kind = tuple[str, str]  # size and dtype, by which kernels are specialised
 
 
 @dataclass
+class Task:
+    """What a compiler was asked for."""
+
+    asked_s: float
+    # none where it is to import the file, or where nobody waits for it any more
+    group: list[Case] | None = None
+
+
+@dataclass
 class Desk:
-    """A compiler and what it is at; its first task is to import the file."""
+    """A compiler and what it was asked for, in turn; its first task is to import the file."""
 
     compiler: ChildProcess
+    tasks: deque[Task]
+    # since when it may be at the first of them
     begin_s: float
-    group: list[Case] | None = None
-    is_busy: bool = True
+    # whether it has imported the file
+    is_open: bool = False
     # whether it has taken too long, and nobody waits for it any more
     is_late: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it owes an answer."""
+        return bool(self.tasks)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for what it will answer."""
+        has_use = not self.is_open or any(task.group is not None for task in self.tasks)
+        return self.is_busy and not self.is_late and has_use
 
     @property
     def limit_s(self) -> float:
@@ -68,9 +90,9 @@ class CompileAhead:
         # these are larger, and so last
         self._waiting = deque([*groups, *more])
         self._more = {_kind_of(group) for group in more}
-        begin_s = time.perf_counter()
-        self._end_s = begin_s + BUDGET_S
-        self._desks = [Desk(compiler, begin_s) for compiler in compilers]
+        now_s = time.perf_counter()
+        self._end_s = now_s + BUDGET_S
+        self._desks = [Desk(compiler, deque([Task(now_s)]), now_s) for compiler in compilers]
         # of each kind: all that its call took, and what of it Triton's compiler took
         self._spent: dict[Kind, tuple[float, float]] = {}
 
@@ -82,11 +104,24 @@ class CompileAhead:
     @property
     def is_awaited(self) -> bool:
         """Whether something will be ready that is not yet."""
-        return any(desk.is_busy and not desk.is_late for desk in self._desks)
+        return any(desk.is_awaited for desk in self._desks)
 
     def spent_on(self, case: Case) -> tuple[float, float]:
         """Seconds of a call that were gone before, and of them those of Triton's compiler."""
         return self._spent.get((case.size.label, case.dtype), (0.0, 0.0))
+
+    def deal(self) -> None:
+        """Ask for everything at once, in equal shares, for who is going to look later."""
+        while self._desks and self._waiting:
+            for desk in self._desks[: len(self._waiting)]:
+                self._give(desk, self._waiting.popleft())
+
+    def resume(self) -> None:
+        """Look at it from now on: what was asked for before is given its time anew."""
+        now_s = time.perf_counter()
+        self._end_s = now_s + BUDGET_S
+        for desk in self._desks:
+            desk.begin_s = now_s
 
     def step(self) -> None:
         """Give idle compilers something to do; where none is left, nothing is worth waiting for."""
@@ -101,13 +136,15 @@ class CompileAhead:
 
     def conclude(self, desk: Desk, *, is_ready: bool) -> None:
         """Take the answer of a compiler that has one, or wait no longer for one that is late."""
-        group, desk.group = desk.group, None
         if is_ready:
-            self._take_answer(desk, group)
+            self._take_answer(desk)
         else:
             desk.is_late = True
-        if group is not None:
-            self._release(group)
+            # what it would come to later is no more to be waited for than what it is at
+            for task in desk.tasks:
+                group, task.group = task.group, None
+                if group is not None:
+                    self._release(group)
 
     def close(self) -> None:
         """End the compilers, and leave what was not compiled to the workers."""
@@ -116,27 +153,34 @@ class CompileAhead:
         self._desks.clear()
 
     def _give(self, desk: Desk, group: list[Case]) -> None:
-        desk.group, desk.begin_s, desk.is_busy = group, time.perf_counter(), True
+        now_s = time.perf_counter()
+        if not desk.is_busy:
+            desk.begin_s = now_s
+        desk.tasks.append(Task(now_s, group))
         call = call_of(self._spec, group[0].size, group[0].dtype)
         desk.compiler.ask("compile", call=to_json(call))
 
-    def _take_answer(self, desk: Desk, group: list[Case] | None) -> None:
-        was_late, desk.is_late, desk.is_busy = desk.is_late, False, False
+    def _take_answer(self, desk: Desk) -> None:
+        task = desk.tasks.popleft()
+        was_open, desk.is_open = desk.is_open, True
+        desk.is_late, desk.begin_s = False, time.perf_counter()
         try:
             answer = desk.compiler.answer(PATIENCE_S)
-            if group is not None:
+            if task.group is not None:
                 took_s = answers.time_of(answer, "elapsed_s")
                 compile_s, _ = answers.compiling_of(answer)
                 # what the process says is no more than what went by here
-                passed_s = time.perf_counter() - desk.begin_s
-                took_s = min(took_s, passed_s)
-                self._spent[_kind_of(group)] = took_s, min(took_s, compile_s or 0.0)
+                took_s = min(took_s, time.perf_counter() - task.asked_s)
+                self._spent[_kind_of(task.group)] = took_s, min(took_s, compile_s or 0.0)
         except WorkerFailedError:
             # the worker that takes the group finds out what is wrong with it, if anything is
-            was_importing = group is None and not was_late
-            if was_importing or not desk.compiler.alive:
+            if not was_open or not desk.compiler.alive:
                 desk.compiler.close()
                 self._desks.remove(desk)
+                # for who is left
+                self._waiting.extend(item.group for item in desk.tasks if item.group is not None)
+        if task.group is not None:
+            self._release(task.group)
 
     def _release(self, group: list[Case]) -> None:
         if _kind_of(group) not in self._more:

@@ -160,6 +160,22 @@ class ForkServer:
             for places in missing:
                 self._ask_fork(places)
 
+    def wait_ahead(self) -> None:
+        """Return once no worker that was forked ahead is still creating its context.
+
+        That would be seen in the times of who is timed meanwhile.
+        """
+        for forks in list(self._spare):
+            channels = forks.channels[: forks.places.workers]
+            try:
+                for channel in channels:
+                    channel.ask("ready")
+                for channel in channels:
+                    channel.answer(START_TIMEOUT_S)
+            except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError):
+                # who asks for workers then is told what is wrong
+                self._dismiss(forks)
+
     def fork(self, places: Places) -> Forks:
         """A crew in a folder of its own: private, or one could poison another's compile cache.
 

@@ -65,44 +65,57 @@ class Crew:
         self,
         server: ForkServer,
         implementation: Implementation,
-        arenas: Sequence[Arena],
+        arenas: Sequence[Arena] = (),
         *,
+        held: int = 0,
         compilers: int = 0,
         gpu: Gpu | None = None,
         profile: bool = False,
     ) -> None:
         """Take a worker for each arena, and have each import the implementation.
 
-        The compilers import it too, and compile for the `gpu`. Only with `profile` can workers be
-        asked to profile. What an import comes to is known to each worker's `finish_start`.
+        Or take as many as are to be `held` until `start` is called. The compilers import it at
+        once, and compile for the `gpu`. Only with `profile` can workers be asked to profile.
         Raises EvaluationError where none can be forked.
         """
-        places = Places(len(arenas), compilers if gpu is not None else 0, profile)
+        places = Places(len(arenas) or held, compilers if gpu is not None else 0, profile)
         self._forks = server.fork(places)
+        self.server = server
         self.implementation = implementation
         # of any of the workers, compiling included
         self.first_call_s: float | None = None
         # of that call, by the worker's own account
         self.compile_s: float | None = None
         self.autotune_s: float | None = None
-        source = self._forks.folder / f"{implementation.name}.py"
-        source.write_text(implementation.source)
+        self._source = self._forks.folder / f"{implementation.name}.py"
+        self._source.write_text(implementation.source)
         self.workers = [
-            WorkerProcess(server, self._forks, index, implementation, arena)
-            for index, arena in enumerate(arenas)
+            WorkerProcess(server, self._forks, index, implementation)
+            for index in range(places.workers)
         ]
         self.compilers = [
             ChildProcess(server, self._forks, index, implementation)
             for index in range(places.workers, places.count)
         ]
-        for worker in self.workers:
-            worker.ask_start(str(source))
         if gpu is not None:
             device = to_json(device_of(gpu))
             for compiler in self.compilers:
                 compiler.ask(
-                    "load", path=str(source), entry_point=implementation.entry_point, device=device
+                    "load",
+                    path=str(self._source),
+                    entry_point=implementation.entry_point,
+                    device=device,
                 )
+        if arenas:
+            self.start(arenas)
+
+    def start(self, arenas: Sequence[Arena]) -> None:
+        """Have each worker import the implementation, with an arena of its own to work on.
+
+        What that comes to is known to each worker's `finish_start`.
+        """
+        for worker, arena in zip(self.workers, arenas, strict=True):
+            worker.ask_start(str(self._source), arena)
 
     def close(self) -> None:
         """End all of them, whatever they are doing, and remove their folder."""
@@ -276,19 +289,19 @@ class WorkerProcess(ChildProcess):
         forks: Forks,
         index: int,
         implementation: Implementation,
-        arena: Arena,
     ) -> None:
         super().__init__(server, forks, index, implementation)
-        self.arena = arena
+        self.arena: Arena
         self.started = False
 
-    def ask_start(self, source: str) -> None:
+    def ask_start(self, source: str, arena: Arena) -> None:
         """Ask for the steps of the start: map the arena, import the file."""
-        descriptor = self.arena.descriptor
+        self.arena = arena
+        descriptor = arena.descriptor
         self.ask(
             "attach",
             () if descriptor is None else (descriptor,),
-            handle=self.arena.handle(),
+            handle=arena.handle(),
         )
         self.ask("load", path=source, entry_point=self.implementation.entry_point)
         if self.implementation.name == "compile":

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import math
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -40,22 +38,16 @@ from tritonexp.evaluation import (
 )
 from tritonexp.evaluation.ceilings import ceilings_of
 from tritonexp.evaluation.clocks import ClockReader
-from tritonexp.evaluation.forkserver import ForkServer, Places, Settings, standing_server
+from tritonexp.evaluation.crews import CONTEXT_BYTES, Crews, hidden_in
 from tritonexp.evaluation.lanes import Lane
 from tritonexp.evaluation.layout import lay_out
-from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import START_TIMEOUT_S, Crew, WorkerFailedError, end_all
 from tritonexp.evaluation.profiling import Profiler
+from tritonexp.evaluation.roster import MAX_SCOUTED_BYTES
 from tritonexp.evaluation.traffic import TrafficCounter
-from tritonexp.evaluation.verification import (
-    MAX_SCOUTED_BYTES,
-    Subject,
-    Verifier,
-    results_judge,
-)
+from tritonexp.evaluation.verification import Subject, Verifier, results_judge
 from tritonexp.operations import Operation, with_expert
 from tritonexp.records import (
-    Case,
     Ceilings,
     Clock,
     ClockLog,
@@ -83,14 +75,8 @@ OFFLINE_TARGET = "sm_90"
 # results, temporaries of a naive baseline and a graph's pool, in multiples of a call's own tensors
 WORKING_FACTOR = 4
 FREE_SHARE = 0.9
-# of a process, before it has computed anything
-CONTEXT_BYTES = 640 << 20
 # beyond the verification, beside which it is counted what calls ask of memory
 TRAFFIC_WAIT_S = 1.0
-# more find little to do: a study has some 50 kinds of cases
-MAX_COMPILERS = 12
-# each needs a context of the GPU, and runs what was compiled ahead
-MAX_SCOUTS = 3
 
 
 # how each implementation was timed, by its name: at each size
@@ -139,30 +125,32 @@ class Referee:
         self.sandbox = sandbox
         self.gpu = environment.find_gpu()
         self.mode = Mode.GPU if self.gpu else Mode.INTERPRETER
-        # three are the referee's, the baseline's and the server's
-        spare = max(1, (cores or len(os.sched_getaffinity(0))) - 3)
-        # in the interpreter what takes long is running, and nothing is compiled
-        self._compilers = min(MAX_COMPILERS, spare) if self.gpu else 0
-        self._scouts = min(MAX_SCOUTS if self.gpu else MAX_COMPILERS, spare)
         self.device = "cuda" if self.gpu else "cpu"
         self._progress = progress
         self._references = _references(self.operation, expert, contenders)
-        self._arenas: list[Arena] = []
-        self._scout_arenas: list[Arena] = []
-        # of the references, by name: on a GPU they serve one candidate after another
-        self._standing: dict[str, Crew] = {}
+        self._crews = Crews(
+            self.operation,
+            self._references,
+            self.sizes,
+            protocol,
+            self.gpu,
+            cores=cores or len(os.sched_getaffinity(0)),
+            sandbox=sandbox,
+        )
         self._clocks = ClockReader(self.gpu.uuid) if self.gpu else None
         self._profiler = Profiler(
             profile,
             self.operation,
             self.sizes,
             has_gpu=self.gpu is not None,
-            hidden=_hidden_in(self.operation) if sandbox else None,
+            hidden=hidden_in(self.operation) if sandbox else None,
             progress=progress,
         )
         # for who wants to know why a kernel is fast; no verdict needs it
         self._traffic = (
-            TrafficCounter(self.operation.spec, self._interpreters) if counts_traffic else None
+            TrafficCounter(self.operation.spec, self._crews.interpreters)
+            if counts_traffic
+            else None
         )
         self.prepare()
 
@@ -179,59 +167,25 @@ class Referee:
 
     def close(self) -> None:
         """End the references' workers; the fork servers stand until this process ends."""
-        self._end_standing()
+        self._crews.close()
         if self._traffic is not None:
             self._traffic.close()
         if self._clocks is not None:
             self._clocks.close()
-        for arenas in (self._arenas, self._scout_arenas):
-            for arena in arenas:
-                arena.close()
-            arenas.clear()
 
     def prepare(self) -> None:
         """Have the workers of the next evaluation forked while something else is done.
 
         Does not wait: it is for when a model is asked, and an evaluation takes what is there.
         """
-        candidate_server, reference_server = self._servers()
-        if self.gpu is not None:
-            # first, since verifying begins with the baseline
-            missing = len(self._references) - len(self._standing)
-            reference_server.fork_ahead(*[Places()] * missing)
-            candidate_server.fork_ahead(Places(1 + self._scouts, self._compilers))
-            if self._traffic is not None:
-                self._traffic.prepare(self._references)
+        self._crews.prepare()
+        if self.gpu is not None and self._traffic is not None:
+            self._traffic.prepare(self._references)
 
     def wait_ready(self) -> None:
         """Return once workers can be forked; an evaluation waits for it by itself."""
-        for server in self._servers():
+        for server in self._crews.servers():
             server.wait_ready()
-
-    def _servers(self) -> tuple[ForkServer, ForkServer]:
-        """The fork servers of candidates and of references; started anew where one was lost."""
-        capability = self.gpu.compute_capability if self.gpu else None
-        candidates = standing_server(
-            Settings(capability, hidden=_hidden_in(self.operation), sandbox=self.sandbox)
-        )
-        if capability is None:
-            # beside the candidate only the baseline runs
-            return candidates, candidates
-        # a server of their own: what it has loaded of the experts is in no candidate's memory
-        preload = _modules_of(self._references)
-        return candidates, standing_server(
-            Settings(capability, preload=preload, sandbox=self.sandbox)
-        )
-
-    def _interpreters(self) -> tuple[ForkServer, ForkServer]:
-        """The fork servers of candidates and of references that run in Triton's interpreter."""
-        if self.gpu is None:
-            return self._servers()
-        hidden, preload = _hidden_in(self.operation), _modules_of(self._references)
-        return (
-            standing_server(Settings(None, hidden=hidden, sandbox=self.sandbox)),
-            standing_server(Settings(None, preload=preload, sandbox=self.sandbox)),
-        )
 
     def _leased(self, *, shared: bool = False) -> contextlib.AbstractContextManager[None]:
         """No other process measures on the GPU meanwhile; raises LeaseError where that cannot be.
@@ -257,7 +211,8 @@ class Referee:
         free, _ = torch.cuda.mem_get_info()
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         workers = 1 + len(self._references)
-        contexts_bytes = (workers + self._scouts) * CONTEXT_BYTES
+        scouts = self._crews.places.workers - 1
+        contexts_bytes = (workers + scouts) * CONTEXT_BYTES
         for size in self.sizes:
             sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
             call_bytes = spec.call_bytes(size, dtype)
@@ -266,7 +221,7 @@ class Referee:
             # values, those that replace them, and what two workers made of each
             needed += 4 * min(sets, timing.MAX_VERIFIED_SETS) * call_bytes
             scouted_bytes = min(call_bytes, MAX_SCOUTED_BYTES)
-            needed += contexts_bytes + self._scouts * (1 + WORKING_FACTOR) * scouted_bytes
+            needed += contexts_bytes + scouts * (1 + WORKING_FACTOR) * scouted_bytes
             if needed > FREE_SHARE * free:
                 raise DoesNotFitError(
                     f"size {size.label} needs about {needed:,} bytes for {workers} implementations,"
@@ -274,32 +229,55 @@ class Referee:
                     " implementations with contenders='[]' or expert=none."
                 )
 
-    def evaluate(self, candidate: Implementation) -> Evaluation:
-        """Verify a candidate and, where it is right and there is a GPU, time it."""
+    def evaluate(
+        self,
+        candidate: Implementation,
+        upcoming: Callable[[], Implementation | None] | None = None,
+    ) -> Evaluation:
+        """Verify a candidate and, where it is right and there is a GPU, time it.
+
+        `upcoming` tells which one is next, where that is known when this one is about to be timed:
+        the next is then compiled, on the host alone, while this one is timed. None where nothing
+        follows.
+        """
         begin = time.perf_counter()
-        names = [item.name for item in self.operation.spec.arguments]
-        refused = source_checks.check_source(candidate.source, candidate.entry_point, names)
+        refused = self._refusal(candidate)
         if refused is not None:
             status, reason = refused
             return self._evaluation(_failed_trial(candidate, status, reason, ""), begin)
         with contextlib.ExitStack() as hold:
             hold.enter_context(self._leased(shared=not self.verifies_alone))
-            return self._judge(candidate, hold)
+            return self._judge(candidate, hold, upcoming)
 
-    def _judge(self, candidate: Implementation, hold: contextlib.ExitStack) -> Evaluation:
+    def _refusal(self, candidate: Implementation) -> tuple[Status, str] | None:
+        """What is wrong with a file that need not be run to be known."""
+        names = [item.name for item in self.operation.spec.arguments]
+        return source_checks.check_source(candidate.source, candidate.entry_point, names)
+
+    def _judge(
+        self,
+        candidate: Implementation,
+        hold: contextlib.ExitStack,
+        upcoming: Callable[[], Implementation | None] | None,
+    ) -> Evaluation:
         begin = time.perf_counter()
-        spec = self.operation.spec
-        cases = inputs.make_cases(spec, self.sizes, self.mode, secrets.randbits(63))
-        with self._workers((candidate, *self._references), cases) as subjects:
+        self._progress("starting the workers")
+        with self._crews.at_work(candidate) as (begun, subjects):
             judged = subjects[0]
-            timed_sizes = self.sizes if self.mode is Mode.GPU else ()
+            if upcoming is not None:
+                self._crews.fork_next()
             verifier = Verifier(
-                self.operation, subjects, self.device, self.timeout_s, self._progress
+                self.operation,
+                subjects,
+                begun.ahead,
+                self.device,
+                self.timeout_s,
+                self._progress,
             )
             if self.mode is Mode.GPU and self._traffic is not None:
                 # beside the others, on a core that they leave
                 self._traffic.start([subject.worker.implementation for subject in subjects])
-            verifier.run(cases, timed_sizes)
+            verifier.run(begun.roster)
             del verifier
             traffic = self._count_traffic(subjects)
             timings: dict[str, list[Timing]] = {}
@@ -319,6 +297,8 @@ class Referee:
                     with judged.worker.paused():
                         hold.close()
                         hold.enter_context(self._leased())
+                if upcoming is not None:
+                    self._begin_next(upcoming())
                 timings, work, clock_logs = self._time(subjects)
                 launched = {name: self._launches(found) for name, found in work.items()}
             # last, since a profiler may slow what follows
@@ -382,82 +362,10 @@ class Referee:
         # a matmul rate is only worth measuring where arithmetic may bound the operation
         return ceilings_of(self.gpu, (spec.timed_dtype,) if spec.flops is not None else ())
 
-    @contextlib.contextmanager
-    def _workers(
-        self, implementations: Sequence[Implementation], cases: Sequence[Case]
-    ) -> Iterator[list[Subject]]:
-        """Workers that are importing their implementations."""
-        if self.mode is Mode.INTERPRETER:
-            # nothing is timed, so only the baseline has anything to say beside the candidate
-            implementations = [
-                item for item in implementations if item.role in (Role.CANDIDATE, Role.BASELINE)
-            ]
-        self._progress("starting the workers")
-        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        layouts = [lay_out(spec, case.size, case.dtype, 1) for case in cases]
-        timed = []
-        if self.gpu is not None:
-            for size in self.sizes:
-                sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
-                # the spare one brings fresh values into a replay
-                timed.append(lay_out(spec, size, dtype, sets + 1))
-        largest = max(layout.size_bytes for layout in (*layouts, *timed))
-        largest_scouted = max(
-            layout.size_bytes
-            for case, layout in zip(cases, layouts, strict=True)
-            if spec.call_bytes(case.size, case.dtype) <= MAX_SCOUTED_BYTES
-        )
-        if self._arenas and self._arenas[0].size_bytes < largest:
-            # theirs are about to be replaced
-            self._end_standing()
-        arenas = self._lend(self._arenas, len(implementations), largest)
-        scout_arenas = self._lend(self._scout_arenas, self._scouts, largest_scouted)
-        candidate_server, reference_server = self._servers()
-        subjects: list[Subject] = []
-        candidate, *references = implementations
-        try:
-            # the candidate comes last, since verifying begins with the baseline
-            for implementation, arena in zip(references, arenas[1:], strict=True):
-                crew = self._standing.pop(implementation.name, None)
-                subjects.append(Subject(crew or Crew(reference_server, implementation, [arena])))
-            crew = Crew(
-                candidate_server,
-                candidate,
-                [arenas[0], *scout_arenas],
-                compilers=self._compilers,
-                gpu=self.gpu,
-            )
-            subjects.insert(0, Subject(crew))
-            yield subjects
-        finally:
-            ended = []
-            for subject in subjects:
-                is_kept = self.gpu is not None and subject.role is not Role.CANDIDATE
-                if is_kept and subject.failure is None and subject.worker.idle:
-                    self._standing[subject.name] = subject.crew
-                else:
-                    ended.append(subject.crew)
-            end_all([one for crew in ended for one in (*crew.workers, *crew.compilers)])
-            for crew in ended:
-                crew.close()
-
-    def _end_standing(self) -> None:
-        for crew in self._standing.values():
-            crew.close()
-        self._standing.clear()
-
-    def _lend(self, arenas: list[Arena], count: int, size_bytes: int) -> list[Arena]:
-        """Arenas of at least a size, wiped; kept between evaluations, since workers come and go."""
-        if arenas and arenas[0].size_bytes < size_bytes:
-            for arena in arenas:
-                arena.close()
-            arenas.clear()
-            gc.collect()
-        while len(arenas) < count:
-            arenas.append(Arena(size_bytes, self.device))
-        for arena in arenas:
-            arena.wipe()
-        return arenas[:count]
+    def _begin_next(self, candidate: Implementation | None) -> None:
+        """Have the next candidate compiled while this one is timed, if it is worth it."""
+        is_judged = candidate is not None and self._refusal(candidate) is None
+        self._crews.begin_next(candidate if is_judged else None)
 
     def _count_traffic(self, subjects: Sequence[Subject]) -> dict[str, Traffic]:
         """What calls ask of memory, by name; of a candidate that failed nobody wants to know.
@@ -504,7 +412,7 @@ class Referee:
 
         Raises EvaluationError where it cannot be started, which is then no fault of the judged.
         """
-        candidates, _ = self._servers()
+        candidates, _ = self._crews.servers()
         worker = judged.worker
         worker.close()
         return Crew(candidates, worker.implementation, [worker.arena], profile=True)
@@ -667,7 +575,7 @@ class Referee:
             self.operation.spec.timed_dtype,
             OFFLINE_TARGET,
             timeout_s=self.timeout_s,
-            hidden=_hidden_in(self.operation) if self.sandbox else None,
+            hidden=hidden_in(self.operation) if self.sandbox else None,
         )
         compiled = tuple(map(occupancy.with_occupancy, compiled))
         if failure is None:
@@ -717,26 +625,6 @@ def _references(
     else:
         chosen = () if expert == "none" else (experts[expert],)
     return (operation.baseline, *chosen, *(known[name] for name in contenders))
-
-
-def _hidden_in(operation: Operation) -> tuple[str, ...]:
-    """What candidates must not read: the experts' modules, and the files of others."""
-    return (*_modules_of(operation.experts), *operation.private_paths)
-
-
-def _modules_of(references: Sequence[Implementation]) -> tuple[str, ...]:
-    """The modules that experts among references call into."""
-    return tuple(
-        sorted(
-            {
-                item.provenance.location.partition(":")[0]
-                for item in references
-                if item.role is Role.EXPERT
-                and item.provenance.origin == "package"
-                and item.provenance.location
-            }
-        )
-    )
 
 
 def _failed_trial(implementation: Implementation, status: Status, reason: str, log: str) -> Trial:

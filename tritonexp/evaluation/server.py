@@ -169,6 +169,8 @@ class Server:
                 self._work(channel, seal, turn, profile=places.profile)
             else:
                 os.close(turn)
+                # it may work for the next candidate while one is timed
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
                 # nothing that it calls may find the GPU
                 os.environ["CUDA_VISIBLE_DEVICES"] = ""
                 seal()

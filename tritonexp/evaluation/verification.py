@@ -30,17 +30,14 @@ from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.layout import Layout, lay_out
 from tritonexp.evaluation.memory import same_bits
 from tritonexp.evaluation.process import Crew, WorkerFailedError, WorkerProcess
+from tritonexp.evaluation.roster import Roster, grouped
 from tritonexp.operations import Operation
 from tritonexp.records import Case, CaseResult, Role, Size, Status
 
 # enough to see what a wrong kernel has in common
 MAX_FAILED_CASES = 3
-# a case beyond this is left to the first worker: its copies would fill the GPU's memory
-MAX_SCOUTED_BYTES = 256 << 20
 # of cases that several workers take, until they are made anew
 KEPT_BYTES = 1 << 30
-# how many groups have at least two cases
-LENGTHENED = 12
 # how many calls are made with kernels that do nothing, at as many sizes as there are
 MUTED_CALLS = 12
 # a plain value in every dtype
@@ -157,12 +154,15 @@ class Verifier:
         self,
         operation: Operation,
         subjects: Sequence[Subject],
+        ahead: CompileAhead,
         device: str,
         timeout_s: float,
         progress: Callable[[str], None],
     ) -> None:
         self.operation = operation
         self.subjects = subjects
+        # makes the groups ready that the candidate's scouts share
+        self._ahead = ahead
         self.device = device
         self.timeout_s = timeout_s
         self._progress = progress
@@ -171,55 +171,32 @@ class Verifier:
         self._kept: dict[Case, Prepared] = {}
         self._of_baseline: dict[Case, tuple[dict[str, Any], float]] = {}
 
-    def run(self, cases: Sequence[Case], timed_sizes: Sequence[Size]) -> None:
+    def run(self, roster: Roster) -> None:
         """Verify all; what is found is in the subjects, in the order of the cases.
 
         Where sizes are timed, the candidate's scouts are killed on the way, and left to be reaped.
         """
-        dtype = self.operation.spec.timed_dtype
-        labels = {size.label for size in timed_sizes}
-        compared: list[Case] = []
-        for case in cases:
-            if case.size.label in labels and case.dtype == dtype:
-                kinds = [(item.size, item.distribution) for item in compared]
-                if (case.size, case.distribution) not in kinds:
-                    compared.append(case)
-        # one of each timed size is enough for the worker whose results are verified again in time
-        own = {case.size.label: case for case in reversed(compared)}.values()
-        scouted = [case for case in cases if case not in own and self._is_scouted(case)]
-        left = [case for case in cases if case not in scouted]
         candidate = self._candidate
         # where nothing is timed, the first worker is a scout too
-        scouts = candidate.scouts if timed_sizes else candidate.crew.workers
-        groups = _grouped(scouted)
-        for group in groups[:LENGTHENED]:
-            # some sizes and dtypes come with two sets of values, or a result could be kept for each
-            if len(group) == 1:
-                group.append(dataclasses.replace(group[0], seed=secrets.choice(inputs.SEEDS)))
-        total = sum(map(len, groups)) + len(left)
-        self._ahead = CompileAhead(
-            candidate.crew.compilers, self.operation.spec, groups, _grouped(left)
-        )
+        scouts = candidate.scouts if roster.is_timed else candidate.crew.workers
         exploring = [Stint(candidate, scout, self._ahead.ready) for scout in scouts]
         stints = exploring + [
-            Stint(subject, subject.worker, deque([list(compared)]))
+            Stint(subject, subject.worker, deque([list(roster.compared)]))
             for subject in self.subjects
             if subject is not candidate and subject is not self._baseline
         ]
         self._start_baseline()
-        self._work(stints, total)
+        self._work(stints, roster.count)
         self._work_without_kernels(exploring)
-        if timed_sizes:
+        if roster.is_timed:
             self._ahead.close()
             for scout in scouts:
                 scout.kill()
-            self._work([Stint(candidate, candidate.worker, deque([left]))], total)
-        order = {(case.size, case.dtype): number for number, case in enumerate(cases)}
+            alone = Stint(candidate, candidate.worker, deque([list(roster.left)]))
+            self._work([alone], roster.count)
+        order = {(case.size, case.dtype): number for number, case in enumerate(roster.cases)}
         for subject in self.subjects:
             subject.cases.sort(key=lambda found: order[found.case.size, found.case.dtype])
-
-    def _is_scouted(self, case: Case) -> bool:
-        return self.operation.spec.call_bytes(case.size, case.dtype) <= MAX_SCOUTED_BYTES
 
     def _start_baseline(self) -> None:
         try:
@@ -439,7 +416,7 @@ class Verifier:
         kinds = [
             [
                 (group[0], stint.worker)
-                for group in _grouped(stint.passed)
+                for group in grouped(stint.passed)
                 if math.prod(group[0].size.extents) >= LEAST_MUTED
             ]
             for stint in stints
@@ -520,14 +497,6 @@ def _without_figures(case: Case, failure: WorkerFailedError) -> CaseResult:
 
 def _at(case: Case, reason: str) -> str:
     return f"at {case.size.label} {case.dtype} ({case.distribution}): {reason}"
-
-
-def _grouped(cases: Sequence[Case]) -> list[list[Case]]:
-    """The cases of each size and dtype together; those that take the longest first."""
-    groups: dict[tuple[str, str], list[Case]] = {}
-    for case in cases:
-        groups.setdefault((case.size.label, case.dtype), []).append(case)
-    return sorted(groups.values(), key=lambda group: -len(group))
 
 
 def _bytes_of(item: Prepared) -> int:

@@ -56,6 +56,10 @@ class Worker:
         self._graph: Any = None
         self._flush: Any = None
 
+    def ready(self) -> dict[str, Any]:
+        """Answer, and so tell that the process and its context are there."""
+        return {}
+
     def attach(self, handle: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Map the arena; what only the start needed is then closed for good."""
         self._arena = attach(handle, descriptors[0] if descriptors else None)
