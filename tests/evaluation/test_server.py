@@ -94,8 +94,8 @@ def with_limits(folder, settings, limits=LOW_LIMITS):
 
     def start_script(command, **options):
         if "tritonexp.evaluation.server" in command:
-            python, *_, descriptor, given = command
-            command = [python, str(script), descriptor, given]
+            python, *_, descriptor, given, crews = command
+            command = [python, str(script), descriptor, given, crews]
         return start(command, **options)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -489,7 +489,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_nothing_outlives_a_referee_that_was_killed(tmp_path):
-    """What a worker started goes too where no handler of ours can run."""
+    """What a worker started goes too where no handler of ours can run, and so do its files."""
     path = os.pathsep.join(str(ROOT / part) for part in ("", "tests/fixtures"))
     done = subprocess.run(
         [sys.executable, "-c", KILLED_REFEREE],
@@ -500,9 +500,12 @@ def test_nothing_outlives_a_referee_that_was_killed(tmp_path):
         env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path)},
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    group = int(done.stdout.split()[0])
+    group, folder = done.stdout.split()
+    group = int(group)
     try:
         assert wait_until(lambda: group_of(group) == [], timeout_s=2)
+        assert Path(folder).parent == tmp_path
+        assert wait_until(lambda: not Path(folder).exists())
     finally:
         sandbox.kill_group(group)
 

@@ -107,6 +107,7 @@ class ForkServer:
                 "tritonexp.evaluation.server",
                 str(theirs.fileno()),
                 json.dumps(asdict(settings)),
+                str(self.folder),
             ],
             env=sandbox.environment(self.folder, interpret=settings.compute_capability is None),
             pass_fds=(theirs.fileno(),),

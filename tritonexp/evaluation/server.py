@@ -1,7 +1,8 @@
 """The process that workers are forked from, and that keeps them within their limits.
 
 It holds torch and triton, has not touched CUDA, and runs no implementation's code. Started as
-`python -m tritonexp.evaluation.server FD SETTINGS`, with forkserver's `Settings` as JSON.
+`python -m tritonexp.evaluation.server FD SETTINGS FOLDER`, with forkserver's `Settings` as JSON, and
+the folder of its crews, which it removes at its end.
 
 What no limit of the kernel's bounds for a user's own processes, it looks at four times a second:
 how many a worker has started, how much memory a crew has, and how much it has written. Between two
@@ -114,9 +115,11 @@ class Server:
         except ChannelClosedError:
             return
         finally:
-            for crew in self._crews:
-                for worker in crew.workers:
-                    sandbox.kill_group(worker)
+            workers = [worker for crew in self._crews for worker in crew.workers]
+            for worker in workers:
+                sandbox.kill_group(worker)
+            for worker in workers:
+                _wait(worker, 0.0)
 
     def _fork(self, folder: str, places: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         wanted = Places(**places)
@@ -342,7 +345,11 @@ def main() -> None:
         hidden=tuple(given["hidden"]),
         sandbox=given["sandbox"],
     )
-    Server(Channel(socket.socket(fileno=int(sys.argv[1]))), settings).serve()
+    try:
+        Server(Channel(socket.socket(fileno=int(sys.argv[1]))), settings).serve()
+    finally:
+        # the referee does so too, unless it was killed
+        sandbox.remove(Path(sys.argv[3]))
 
 
 if __name__ == "__main__":
