@@ -1,8 +1,8 @@
 """The process that workers are forked from, and that keeps them within their limits.
 
 It holds torch and triton, has not touched CUDA, and runs no implementation's code. Started as
-`python -m tritonexp.evaluation.server FD SETTINGS FOLDER`, with forkserver's `Settings` as JSON, and
-the folder of its crews, which it removes at its end.
+`python -m tritonexp.evaluation.server FD SETTINGS FOLDER`, with forkserver's `Settings` as JSON,
+and the folder of its crews, which it removes at its end.
 
 What no limit of the kernel's bounds for a user's own processes, it looks at four times a second:
 how many a worker has started, how much memory a crew has, and how much it has written. Between two
