@@ -7,7 +7,7 @@ import pytest
 
 from tritonexp import report
 from tritonexp.records import Clock, Outcome, Role, Status
-from tritonexp.report import matching, protocols, protocols_plot, style, sweep, words
+from tritonexp.report import groups, matching, protocols, protocols_plot, style, words
 from tritonexp.statistics import compare
 
 # the expert's host code is slow; the candidate's is hidden behind its kernel at 4096x4096
@@ -238,8 +238,8 @@ def test_a_repeated_run_is_told():
 
 def test_groups_never_pool_protocols():
     """The sweep's own tables keep runs of different protocols apart."""
-    groups = sweep.group([job("device"), job("host_clock")])
-    assert [(group.setting, len(group.jobs)) for group in groups] == [
+    found = groups.group([job("device"), job("host_clock")])
+    assert [(group.setting, len(group.jobs)) for group in found] == [
         ("timing=device", 1),
         ("timing=host_clock", 1),
     ]
@@ -247,7 +247,7 @@ def test_groups_never_pool_protocols():
 
 def test_device_figures_recorded_earlier_are_not_a_host_clock_jobs():
     """Without a GPU a job by another protocol than the recorded one shows no speed-up."""
-    device, host = sweep.group(
+    device, host = groups.group(
         [
             dataclasses.replace(
                 job(timing, build.interpreter_evaluation()),

@@ -8,7 +8,7 @@ import pytest
 
 from tritonexp import report
 from tritonexp.records import Status
-from tritonexp.report import sweep
+from tritonexp.report import groups
 
 
 def good(seed=0, factor=1.0, **choices):
@@ -51,7 +51,7 @@ def test_all_failed_scores_zero_without_a_speedup(tmp_path):
 
 def test_group_pools_by_geometric_mean():
     """The speed-up of a group is the geometric mean of its jobs, inside its interval."""
-    (group,) = sweep.group([good(0), good(1, factor=1.1), good(2, factor=1.21)])
+    (group,) = groups.group([good(0), good(1, factor=1.1), good(2, factor=1.21)])
     speedups = [job.versus_baseline.speedup for job in group.jobs]
     value, interval = group.speedup("baseline")
     assert value == pytest.approx(math.prod(speedups) ** (1 / 3))
@@ -60,63 +60,15 @@ def test_group_pools_by_geometric_mean():
 
 def test_single_job_keeps_its_own_interval():
     """One job: the interval is the measurement's."""
-    (group,) = sweep.group([good(0)])
+    (group,) = groups.group([good(0)])
     own = group.jobs[0].versus_baseline
     assert group.speedup("baseline") == (own.speedup, own.interval)
 
 
-def asked(*statuses, **choices):
-    """A job of a model that was asked so many times; the first answer was chosen."""
-    record = good(**choices)
-    attempts = tuple(
-        dataclasses.replace(
-            record.attempt,
-            number=number,
-            status=status,
-            completion=build.completion("an answer", sample=None),
-        )
-        for number, status in enumerate(statuses, start=1)
-    )
-    return dataclasses.replace(record, attempts=attempts)
-
-
-def test_pass_at_k_counts_the_answers_that_were_not_chosen(tmp_path):
-    """Two of four answers of one job are right: 1 - 1/6 for two draws, certain for three."""
-    right, wrong = Status.CORRECT, Status.INCORRECT
-    jobs = [asked(right, wrong, right, Status.TRUNCATED), good(seed=1, prompt="with_hints")]
-    report.write_comparison(jobs, "sweep-1", tmp_path)
-    text = (tmp_path / "comparison.md").read_text()
-    table = text.partition("A sample is one answer")[2].partition("![")[0]
-    assert "| correct samples | pass@2 | pass@3 |\n" in table
-    assert "| 2 of 4: 0.50 [0.15, 0.85] | 0.83 | 1.00 |" in table
-    # a single answer has nothing to estimate from
-    assert "with_hints" not in table
-
-
-def test_samples_of_a_group_are_pooled_and_recorded_ones_count_once(tmp_path):
-    """Jobs of other seeds add answers of an API, but only repeat a recorded one."""
-    right, wrong = Status.CORRECT, Status.INCORRECT
-    (group,) = sweep.group([asked(right, wrong), asked(right, seed=1)])
-    assert group.samples == (True, False, True)
-    (group,) = sweep.group([good(0), bad(1)])
-    assert group.samples == (False,)
-    report.write_comparison([good(0), good(1)], "sweep-1", tmp_path)
-    assert "pass@" not in (tmp_path / "comparison.md").read_text()
-
-
-def test_a_file_is_no_sample():
-    """A kernel file says nothing of how often a model is right."""
-    record = asked(Status.CORRECT)
-    mine = dataclasses.replace(record.attempt.completion, origin="file")
-    attempt = dataclasses.replace(record.attempt, completion=mine)
-    (group,) = sweep.group([dataclasses.replace(record, attempts=(attempt,))])
-    assert group.samples == ()
-
-
 def test_varying_setting_splits_groups():
     """Jobs of different sizes are not pooled; those of different seeds are."""
-    groups = sweep.group([good(0), good(1), good(0, sizes="smoke")])
-    assert [(item.setting, len(item.jobs)) for item in groups] == [
+    found = groups.group([good(0), good(1), good(0, sizes="smoke")])
+    assert [(item.setting, len(item.jobs)) for item in found] == [
         ("sizes=smoke", 1),
         ("sizes=study", 2),
     ]

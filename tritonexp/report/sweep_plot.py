@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tritonexp.report import style, words
 
 if TYPE_CHECKING:
-    from tritonexp.report.sweep import Group
+    from tritonexp.report.groups import Group
 
 SLOT = 0.7
 MOST_COLUMNS = 3
