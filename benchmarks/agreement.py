@@ -13,7 +13,7 @@ kernel that is 1 % faster is rightly called a tie on one day and faster on anoth
 import sys
 from pathlib import Path
 
-from tritonexp.records import Comparison, Outcome, StudyRecord, from_json
+from tritonexp.records import Comparison, Mode, Outcome, StudyRecord, from_json
 
 NEAR_TIE = 0.02
 
@@ -26,12 +26,18 @@ def main(first: Path, second: Path) -> int:
     both = one.keys() & other.keys()
     verdicts = disagreements = 0
     for key in sorted(both, key=str):
-        for place, found in verdicts_of(one[key]).items():
-            again = verdicts_of(other[key]).get(place)
-            if again is None:
-                continue
+        statuses = [record.status for record in (one[key], other[key])]
+        if statuses[0] is not statuses[1]:
+            disagreements += 1
+            print(f"DISAGREE: {key[:3]} {statuses[0]} and {statuses[1]}")
+        first_found, second_found = verdicts_of(one[key]), verdicts_of(other[key])
+        for place in sorted(first_found.keys() | second_found.keys()):
+            found, again = first_found.get(place), second_found.get(place)
             verdicts += 1
-            if found.outcome is not again.outcome:
+            if found is None or again is None:
+                disagreements += 1
+                print(f"DISAGREE: {key[:3]} {place}: only in one of them")
+            elif found.outcome is not again.outcome:
                 counts = not (is_near_tie(found) and is_near_tie(again))
                 disagreements += counts
                 print(
@@ -48,11 +54,11 @@ def main(first: Path, second: Path) -> int:
 
 
 def read(folder: Path) -> dict[Key, StudyRecord]:
-    """The records of a folder that were timed, by what they evaluate."""
+    """The records of a folder that were evaluated on a GPU, by what they evaluate."""
     found: dict[Key, StudyRecord] = {}
     for path in folder.rglob("record.json"):
         record = from_json(StudyRecord, path.read_bytes())
-        if record.evaluation is None or not record.evaluation.comparisons:
+        if record.evaluation is None or record.evaluation.mode is not Mode.GPU:
             continue
         sample = record.attempt.completion.sample
         choices = record.choices

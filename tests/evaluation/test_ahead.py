@@ -99,6 +99,30 @@ def test_what_is_in_the_cache_is_not_compiled_again(start, spec, tmp_path):
     assert cubins(tmp_path / "cache") == before
 
 
+def test_a_launcher_is_made_for_each_kernel(start, spec, tmp_path):
+    """Triton 3.6 has a C compiler build it, which a worker then finds done."""
+    noted = tmp_path / "noted"
+    channel, _ = start(
+        RIGHT + "\nimport triton.backends.nvidia.driver as nvidia\n"
+        "class Launcher:\n    def __init__(self, src, metadata):\n"
+        f"        with open({str(noted)!r}, 'a') as file:\n"
+        "            print(metadata.name, src.fn.__name__, file=file)\n"
+        "        raise RuntimeError('for want of a C compiler')\n"
+        "nvidia.CudaLauncher = Launcher\n"
+    )
+    assert "error" not in compiled(channel, spec, (64, 64))
+    assert noted.read_text() == "softmax_kernel softmax_kernel\n"
+
+
+def test_host_code_that_asks_for_registers_is_compiled_to_its_end(start, spec, tmp_path):
+    """It divides by them, and launches as many programs as fit."""
+    path = ROOT / "tests" / "redteam" / "honest" / "softmax_occupancy.py"
+    assert "n_regs" in path.read_text()
+    channel, _ = start(path.read_text())
+    assert "error" not in compiled(channel, spec, (64, 64))
+    assert len(cubins(tmp_path / "cache")) == 1
+
+
 def test_a_file_that_raises_is_told_of_and_the_compiler_goes_on(start, spec):
     """What a call raises is an answer; the next call is compiled all the same."""
     text = RIGHT.replace(
@@ -332,6 +356,18 @@ def test_what_a_lost_compiler_was_dealt_goes_to_another(spec):
     assert sorted(compile_ahead.ready, key=groups.index) == groups
     spent = [compile_ahead.spent_on(group[0]) for group in groups]
     assert [item == (0.0, 0.0) for item in spent] == [True, False, False, False]
+
+
+def test_what_takes_longest_is_compiled_first(spec):
+    """Blocks grow with the length of a row, and the last to begin is who is waited for."""
+    groups = groups_of(spec, (64, 64), (2, 32_769), (4096, 1024))
+    compiler = MadeUpCompiler({}, DONE, DONE, DONE)
+    run(CompileAhead([compiler], spec, groups))
+    asked = [fields["call"] for _, fields in compiler.asked]
+    assert asked == [
+        to_json(call_of(spec, spec.size(extents), "float32"))
+        for extents in ((2, 32_769), (4096, 1024), (64, 64))
+    ]
 
 
 AUTOTUNED = RIGHT.replace(", num_warps=8", "").replace(

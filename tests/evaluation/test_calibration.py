@@ -55,11 +55,26 @@ def test_each_two_lanes_are_a_pair():
     assert other.outcome is Outcome.SLOWER
 
 
-def test_copy_that_failed_says_nothing_of_the_machine():
-    """The kernel's fault is told, and is no figure."""
+def test_copy_that_was_accused_is_a_false_verdict():
+    """It has no figures, and the pair counts all the same."""
+    failure = WorkerFailedError(Status.CLOCK_MISMATCH, "two clocks disagree")
+    steady = [10.0, 10.0, 10.0]
+    accused, fine = calibration.pairs_of(
+        [lane(*steady), lane(failure=failure), lane(*steady), lane(*steady)], 0.01, 0
+    )
+    assert (accused.ratio, accused.outcome) == (None, Outcome.FAILED)
+    summed = calibration.summed_up(SIZE, [accused, fine])
+    assert (summed.pairs, summed.false_verdicts) == (2, 1)
+    assert summed.ratios.low == summed.ratios.high == 1.0
+    with pytest.raises(EvaluationError, match=r"no two copies .* at 1024x1024"):
+        calibration.summed_up(SIZE, [accused])
+
+
+def test_kernel_of_which_every_copy_fails_says_nothing_of_the_machine():
+    """Its fault is told, and is no figure."""
     failure = WorkerFailedError(Status.CRASHED, "it ended")
     with pytest.raises(EvaluationError, match=r"CRASHED|crashed.*it ended"):
-        calibration.pairs_of([lane(1.0), lane(failure=failure)], 0.01, 0)
+        calibration.pairs_of([lane(failure=failure), lane(failure=failure)], 0.01, 0)
 
 
 def test_pairs_of_a_size_are_summed_up():

@@ -271,7 +271,9 @@ def test_lanes_take_turns_in_shuffled_order(take_turns):
     protocol = dataclasses.replace(PROTOCOL, clock=Clock.HOST, rounds=24)
     lanes = take_turns(*(FakeWorker(name, 50) for name in names), protocol=protocol)
     played = [name for name, command, _ in lanes[0].worker.journal if command == "time_burst"]
-    assert len(played) == protocol.rounds * len(names)
+    # one more is verified, and does not count
+    assert len(played) == (protocol.rounds + 1) * len(names)
+    assert [len(lane.rounds_us) for lane in lanes] == [protocol.rounds] * len(names)
     rounds = [tuple(played[i : i + 3]) for i in range(0, len(played), 3)]
     assert all(sorted(group) == names for group in rounds)
     assert len(set(rounds)) > 1
@@ -435,7 +437,8 @@ def test_rounds_that_are_added_are_verified_too(take_turns):
 
 def test_round_of_an_unsteady_gpu_is_taken_again(take_turns):
     """All lanes take it again, in its place, and the log tells of it."""
-    throttled = iter([False] * 2 + [True] + [False] * 100)
+    # before all rounds, after each that counts, and after the one that is verified: the last
+    throttled = iter([False] * (PROTOCOL.rounds + 1) + [True] + [False] * 100)
 
     class Throttled(Steady):
         def read(self):
@@ -445,11 +448,61 @@ def test_round_of_an_unsteady_gpu_is_taken_again(take_turns):
     protocol = dataclasses.replace(PROTOCOL, clock=Clock.HOST)
     lanes = take_turns(FakeWorker("a"), FakeWorker("b"), protocol=protocol, clocks=Throttled())
     bursts = [name for name, command, _ in lanes[0].worker.journal if command == "time_burst"]
-    assert len(bursts) == 2 * (PROTOCOL.rounds + 1)
+    assert len(bursts) == 2 * (PROTOCOL.rounds + 2)
     assert [len(lane.rounds_us) for lane in lanes] == [PROTOCOL.rounds] * 2
     log = take_turns.log
     assert (log.size, log.measured_again, log.unsteady) == (SIZE, 1, ())
     assert [one.reasons for one in log.samples] == [()] * PROTOCOL.rounds
+
+
+def test_time_of_a_verified_round_does_not_count(take_turns):
+    """Values are changed within it, which takes a while and is no part of a call."""
+
+    class Slow(FakeWorker):
+        def replay(self, count, poison=None, late=None):
+            answer = super().replay(count, poison, late)
+            return {"elapsed_us": answer["elapsed_us"] * (1 if late is None else 3)}
+
+    late = []
+
+    class Noting(Slow):
+        def call(self, command, timeout_s, **fields):
+            late.append(fields.get("late") is not None)
+            return super().call(command, timeout_s, **fields)
+
+    slow, honest = take_turns(Noting("a"), FakeWorker("b"))
+    assert sum(late) == 2
+    assert (slow.failure, honest.failure) == (None, None)
+    assert max(slow.rounds_us) == pytest.approx(min(slow.rounds_us))
+    assert len(slow.rounds_us) == PROTOCOL.rounds
+
+
+def test_burst_that_took_longer_than_it_tells_is_a_mismatch(take_turns):
+    """The original study's clock is the worker's own; the referee's bounds what it can hide."""
+
+    class Hiding(FakeWorker):
+        def time_burst(self, count):
+            return {"elapsed_us": super().time_burst(count)["elapsed_us"] * 0.2}
+
+    protocol = dataclasses.replace(PROTOCOL, clock=Clock.HOST, host_calls=100)
+    hiding, honest = take_turns(Hiding("a", 1000.0), FakeWorker("b", 1000.0), protocol=protocol)
+    assert hiding.failure.status is Status.CLOCK_MISMATCH
+    assert "told of" in hiding.failure.reason
+    assert honest.failure is None
+
+
+def test_there_is_room_for_events_where_a_graph_cannot_be_captured():
+    """They have more sets than a graph of large calls has, and take its place."""
+    large = SPEC.size((4096, 4096))
+    graph = dataclasses.replace(PROTOCOL, clock=Clock.GRAPH)
+    events = dataclasses.replace(PROTOCOL, clock=Clock.EVENTS)
+    assert timing.set_count(SPEC, large, "float32", graph, GPU) == 2
+    assert timing.set_count(SPEC, large, "float32", events, GPU) == timing.EVENT_SETS
+    for protocol in (graph, events):
+        sets = timing.set_count(SPEC, large, "float32", events, GPU)
+        assert timing.most_sets(SPEC, large, "float32", protocol, GPU) >= sets + 1
+    small = timing.set_count(SPEC, SPEC.size((1, 64)), "float32", graph, GPU)
+    assert timing.most_sets(SPEC, SPEC.size((1, 64)), "float32", graph, GPU) == small + 1
 
 
 def test_graph_is_verified_on_every_set(take_turns):

@@ -87,8 +87,10 @@ class CompileAhead:
         self._spec = spec
         kinds = {_kind_of(group) for group in groups}
         more = [group for group in others if _kind_of(group) not in kinds]
-        # these are larger, and so last
         self._waiting = deque([*groups, *more])
+        if compilers:
+            # a block grows with the length of a row, and what takes long is begun early
+            self._waiting = deque(sorted(self._waiting, key=lambda group: -_row_of(group)))
         self._more = {_kind_of(group) for group in more}
         now_s = time.perf_counter()
         self._end_s = now_s + BUDGET_S
@@ -185,6 +187,10 @@ class CompileAhead:
     def _release(self, group: list[Case]) -> None:
         if _kind_of(group) not in self._more:
             self.ready.append(group)
+
+
+def _row_of(group: Sequence[Case]) -> int:
+    return group[0].size.extents[-1]
 
 
 def _kind_of(group: Sequence[Case]) -> Kind:

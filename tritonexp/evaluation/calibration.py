@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +48,11 @@ from tritonexp.records import (
 from tritonexp.user_cache import cache_folder
 
 # raised when what is timed, or how, changes, so that figures of an older way are not cited
-METHOD = 1
+METHOD = 2
 # as many as an ordinary evaluation has implementations; each two of them are a pair
 COPIES = 6
-# measurements until the workers are new ones: where they lie in memory makes a difference
+# measurements until the workers are new ones, each in another's place: where they lie in memory
+# makes a difference
 PER_CREW = 10
 # of the pairs, for the spread of intervals and ratios
 CENTRAL = (2.5, 97.5)
@@ -60,10 +61,10 @@ USUAL = 95
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two copies of a kernel, compared at one size."""
+    """Two copies of a kernel, compared at one size; one that failed has no figures."""
 
-    ratio: float
-    interval: Interval
+    ratio: float | None
+    interval: Interval | None
     outcome: Outcome
 
 
@@ -80,8 +81,9 @@ def calibrate(
 ) -> Calibration:
     """Compare the operation's house kernel with itself, in at least so many pairs at each size.
 
-    Raises ConfigError without a GPU, for no pairs or no house kernel, and EvaluationError where a
-    copy fails.
+    A pair of which one is found to fail, as where two clocks disagree, is a false verdict too. What
+    was found so far is kept after each crew. Raises ConfigError without a GPU, for no pairs or no
+    house kernel, and EvaluationError where no copy of the kernel can be timed.
     """
     gpu = environment.find_gpu()
     if gpu is None:
@@ -95,7 +97,7 @@ def calibrate(
         )
     found: dict[Size, list[Pair]] = {size: [] for size in sizes}
     settings = Settings(gpu.compute_capability, sandbox=sandbox)
-    # once for all: the workers of one crew after the other lie in the same memory
+    generator = np.random.default_rng(seed)
     with (
         lease.leased(gpu.uuid, progress=progress),
         ClockReader(gpu.uuid) as clocks,
@@ -103,7 +105,8 @@ def calibrate(
     ):
         taken = 0
         while taken * (COPIES // 2) < pairs:
-            with _copies(kernel, settings, arenas) as crews:
+            places = [arenas[index] for index in generator.permutation(COPIES)]
+            with _copies(kernel, settings, places) as crews:
                 workers = [crew.workers[0] for crew in crews]
                 for _ in range(PER_CREW):
                     for size in sizes:
@@ -121,10 +124,24 @@ def calibrate(
                             clocks,
                             timeout_s,
                         )
-                        found[size] += pairs_of(lanes, protocol.margin, seed)
+                        shuffled = [lanes[index] for index in generator.permutation(COPIES)]
+                        found[size] += pairs_of(shuffled, protocol.margin, seed)
                     taken += 1
-                    if taken * (COPIES // 2) >= pairs:
+                    is_over = taken * (COPIES // 2) >= pairs
+                    if is_over or not all(worker.idle for worker in workers):
                         break
+            calibration = _kept(operation, kernel, protocol, gpu, found)
+    return calibration
+
+
+def _kept(
+    operation: Operation,
+    kernel: Implementation,
+    protocol: TimingProtocol,
+    gpu: Gpu,
+    found: Mapping[Size, Sequence[Pair]],
+) -> Calibration:
+    """What was found so far, in its file."""
     calibration = Calibration(
         date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         gpu_name=gpu.name,
@@ -132,7 +149,7 @@ def calibrate(
         source_sha256=sha256_of(kernel.source),
         dtype=operation.spec.timed_dtype,
         protocol=protocol,
-        sizes=tuple(summed_up(size, found[size]) for size in sizes),
+        sizes=tuple(summed_up(size, pairs) for size, pairs in found.items()),
     )
     path = path_of(gpu, protocol)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,23 +174,33 @@ def path_of(gpu: Gpu, protocol: TimingProtocol) -> Path:
 
 
 def pairs_of(lanes: Sequence[Lane], margin: float, seed: int) -> list[Pair]:
-    """Each two lanes compared; raises EvaluationError where one has failed."""
-    for lane in lanes:
-        if lane.failure is not None:
-            raise EvaluationError(
-                f"a copy of the kernel failed with {lane.failure.status}: {lane.failure.reason}."
-                " Nothing is learned of this machine from that; correct the house kernel."
-            )
+    """Each two lanes compared; raises EvaluationError where all have failed."""
+    failures = [lane.failure for lane in lanes if lane.failure is not None]
+    if len(failures) == len(lanes):
+        raise EvaluationError(
+            f"every copy of the kernel failed, the first with {failures[0].status}:"
+            f" {failures[0].reason}. Nothing is learned of this machine from that; correct the"
+            " house kernel."
+        )
     return [
-        Pair(*statistics.paired(one.rounds_us, other.rounds_us, margin, seed))
+        Pair(None, None, Outcome.FAILED)
+        if one.failure or other.failure
+        else Pair(*statistics.paired(one.rounds_us, other.rounds_us, margin, seed))
         for one, other in zip(lanes[::2], lanes[1::2], strict=True)
     ]
 
 
 def summed_up(size: Size, pairs: Sequence[Pair]) -> SelfComparison:
-    """What the pairs of one size say together."""
-    low, high = np.percentile([pair.ratio for pair in pairs], CENTRAL)
-    reaches = [max(1 - pair.interval.low, pair.interval.high - 1) for pair in pairs]
+    """What the pairs of one size say together; raises EvaluationError where none has figures."""
+    ratios = [pair.ratio for pair in pairs if pair.ratio is not None]
+    intervals = [pair.interval for pair in pairs if pair.interval is not None]
+    if not ratios:
+        raise EvaluationError(
+            f"no two copies of the kernel could be compared at {size.label}; see python -m"
+            " tritonexp doctor, and run it again."
+        )
+    low, high = np.percentile(ratios, CENTRAL)
+    reaches = [max(1 - interval.low, interval.high - 1) for interval in intervals]
     return SelfComparison(
         size=size,
         pairs=len(pairs),
@@ -190,9 +217,7 @@ def _arenas(
 ) -> Iterator[list[Arena]]:
     spec, dtype = operation.spec, operation.spec.timed_dtype
     size_bytes = max(
-        lay_out(
-            spec, size, dtype, 1 + timing.set_count(spec, size, dtype, protocol, gpu)
-        ).size_bytes
+        lay_out(spec, size, dtype, timing.most_sets(spec, size, dtype, protocol, gpu)).size_bytes
         for size in sizes
     )
     with contextlib.ExitStack() as stack:

@@ -10,15 +10,14 @@ the GPU would, is compiled by the worker that launches it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from triton.runtime.autotuner import Autotuner
-
 from tritonexp.evaluation.channel import Channel
-from tritonexp.evaluation.compiling import CompileClock
+from tritonexp.evaluation.compiling import CompileClock, forget_tuning
 from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.offline.child import arguments_of
 from tritonexp.evaluation.offline.cubins import Usage
@@ -27,12 +26,6 @@ from tritonexp.evaluation.offline.stand_in import stand_in
 from tritonexp.evaluation.offline.targets import Device
 from tritonexp.evaluation.serving import serve
 from tritonexp.records import from_json
-
-
-def _tune_and_forget(_tuner: Any, _key: Any, _configs: Any, tune: Callable[[], None]) -> bool:
-    """Stand in for an autotuner's cache: have all compiled, and keep no choice of one."""
-    tune()
-    return False
 
 
 class Target:
@@ -49,6 +42,14 @@ class Target:
 
     def launch(self, metadata: Any, grid: tuple[int, int, int]) -> None:
         """Nothing is launched."""
+
+    def linked(self, src: Any, metadata: Any) -> None:
+        """Have the launcher built too: until Triton 3.6 it is C code of each signature's own."""
+        from triton.backends.nvidia.driver import CudaLauncher
+
+        # it is for the cache; whoever launches the kernel finds out what is wrong
+        with contextlib.suppress(Exception):
+            CudaLauncher(src, metadata)
 
     def usage_of(self, cubin: bytes) -> Usage | None:
         """Not known, since asking takes a process."""
@@ -67,7 +68,7 @@ class Compiler:
         self._stand_in = stand_in(Target(from_json(Device, device)))
         self._stand_in.__enter__()
         # what an autotuner finds here is no time, and must not be found by who tunes on the GPU
-        Autotuner.check_disk_cache = _tune_and_forget
+        forget_tuning()
         self._function = getattr(load(path), entry_point)
         return {}
 

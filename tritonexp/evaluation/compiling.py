@@ -7,6 +7,7 @@ what was compiled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,20 @@ import triton
 from triton.runtime.autotuner import Autotuner
 
 US_PER_S = 1e6
+
+
+def forget_tuning() -> None:
+    """Have no autotuner keep its choice for other processes, whatever it is asked for.
+
+    A crew shares a cache, and the choice of one that tuned in a crowd, or without a GPU, is not to
+    be found by who is timed.
+    """
+    Autotuner.check_disk_cache = _tune_and_forget
+
+
+def _tune_and_forget(_tuner: Any, _key: Any, _configs: Any, tune: Callable[[], None]) -> bool:
+    tune()
+    return False
 
 
 class CompileClock:

@@ -220,9 +220,8 @@ class Crews:
         timed = []
         if self._gpu is not None:
             for size in self._sizes:
-                sets = timing.set_count(spec, size, dtype, self._protocol, self._gpu)
-                # the spare one brings fresh values into a replay
-                timed.append(lay_out(spec, size, dtype, sets + 1))
+                sets = timing.most_sets(spec, size, dtype, self._protocol, self._gpu)
+                timed.append(lay_out(spec, size, dtype, sets))
         largest = max(layout.size_bytes for layout in (*layouts, *timed))
         largest_scouted = max(
             layout.size_bytes

@@ -71,6 +71,10 @@ class Arena:
         if self.descriptor is not None:
             return {"kind": "memfd", "size_bytes": self.size_bytes}
         parts = self.bytes.untyped_storage()._share_cuda_()
+        # torch counts who has been given it, and keeps the memory for as long as one has not said
+        # that it is done; a worker ends without a word, and never before it the arena is closed
+        _, _, _, _, counter, offset, *_ = parts
+        torch.UntypedStorage._release_ipc_counter_cuda(counter, offset)  # noqa: SLF001 - no public way
         plain = [
             {"base64": base64.b64encode(part).decode()} if isinstance(part, bytes) else part
             for part in parts
@@ -93,6 +97,11 @@ class Arena:
             self._map.close()
             os.close(self.descriptor)
             self.descriptor = None
+        elif hasattr(self, "_pool"):
+            del self.bytes
+            del self._pool
+            # a pool's memory is given back when it is gone, and its blocks are asked for
+            torch.cuda.empty_cache()
 
 
 def attach(handle: dict[str, Any], descriptor: int | None) -> torch.Tensor:

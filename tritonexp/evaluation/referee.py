@@ -20,7 +20,7 @@ from typing import Self
 import torch
 
 from tritonexp import statistics
-from tritonexp.errors import ConfigError, DoesNotFitError
+from tritonexp.errors import ConfigError, DoesNotFitError, EvaluationError
 from tritonexp.evaluation import (
     answers,
     calibration,
@@ -152,7 +152,11 @@ class Referee:
             if counts_traffic
             else None
         )
-        self.prepare()
+        if verifies_alone:
+            self.prepare()
+        else:
+            # contexts are created while nobody else times
+            self._crews.servers()
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +188,8 @@ class Referee:
 
     def wait_ready(self) -> None:
         """Return once workers can be forked; an evaluation waits for it by itself."""
-        for server in self._crews.servers():
+        counting = () if self._traffic is None else self._crews.interpreters()
+        for server in (*self._crews.servers(), *counting):
             server.wait_ready()
 
     def _leased(self, *, shared: bool = False) -> contextlib.AbstractContextManager[None]:
@@ -214,7 +219,7 @@ class Referee:
         scouts = self._crews.places.workers - 1
         contexts_bytes = (workers + scouts) * CONTEXT_BYTES
         for size in self.sizes:
-            sets = timing.set_count(spec, size, dtype, self.protocol, self.gpu)
+            sets = timing.most_sets(spec, size, dtype, self.protocol, self.gpu)
             call_bytes = spec.call_bytes(size, dtype)
             # float64 reference and its temporaries in the referee, the rest once for each worker
             needed = workers * (2 * sets + WORKING_FACTOR) * call_bytes + 8 * call_bytes
@@ -415,7 +420,22 @@ class Referee:
         candidates, _ = self._crews.servers()
         worker = judged.worker
         worker.close()
-        return Crew(candidates, worker.implementation, [worker.arena], profile=True)
+        crew = Crew(candidates, worker.implementation, held=1, profile=True)
+        # asked before it holds the file, whose word this is not
+        try:
+            answer = crew.workers[0].call("can_profile", START_TIMEOUT_S)
+            why = "" if answers.flag_of(answer, "can_profile") else "it sees nothing of the GPU"
+        except WorkerFailedError as failure:
+            why = failure.reason
+        if why:
+            crew.close()
+            raise EvaluationError(
+                "a call runs kernels that are not the file's, and torch's profiler, which tells"
+                f" their share, cannot be used in a confined worker: {why}. Nothing can be said of"
+                " this kernel here; try sandbox=off, on a machine that you can spare."
+            )
+        crew.start([worker.arena])
+        return crew
 
     def _profiled_kernels(
         self, judged: Subject, profiling: Crew, size: Size, lane: Lane

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 
 from tritonexp import statistics
 from tritonexp.evaluation import answers, clocks
-from tritonexp.evaluation.clock_checks import check_rest
+from tritonexp.evaluation.clock_checks import check_rest, check_wall
 from tritonexp.evaluation.lanes import (
     Lane,
     Results,
@@ -59,42 +59,44 @@ def take_rounds(setting: Setting, lanes: Sequence[Lane]) -> ClockLog:
 
 
 def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSample | None]:
-    """Take rounds, two of them verified where there are as many.
+    """Take rounds, and two more among them that are verified, where there are as many.
 
     In one, some of the values of a set are new, and nothing says so; in the other, nothing is new
     but what the results are overwritten with. So whoever skips work by a look at its input, or at
-    its output, is found out by the one or the other.
+    its output, is found out by the one or the other. Their times do not count, since what is
+    changed is changed within them.
     """
     samples = []
     # not the first: partly new values show something only to who has seen the old ones
     mixed = setting.generator.integers(1, count) if count > 1 else 0
-    same = setting.generator.choice(np.delete(np.arange(count), mixed)) if count > 1 else -1
+    same = -1
+    if count > 1 and setting.witness != setting.mixed:
+        same = setting.generator.choice(np.delete(np.arange(count), mixed))
     for number in range(count):
-        order = [lanes[i] for i in setting.generator.permutation(len(lanes))]
-        judge = None
-        if number == mixed:
-            judge = _mixed_round(setting, order)
-        elif number == same and setting.witness != setting.mixed:
-            judge = _same_round(setting, order)
-        else:
-            for lane in order:
-                guarded(take_turn, lane, setting, None)
+        verified = {mixed: _mixed_round, same: _same_round}.get(number)
+        if verified is not None:
+            verified(setting, _shuffled(setting, lanes))
+            # what held the clocks back meanwhile is not the next round's
+            setting.clocks.read()
+        for lane in _shuffled(setting, lanes):
+            guarded(take_turn, lane, setting)
         samples.append(setting.clocks.read())
-        # judging is work for the GPU, and no part of the round
-        if judge is not None:
-            judge()
     return samples
+
+
+def _shuffled(setting: Setting, lanes: Sequence[Lane]) -> list[Lane]:
+    return [lanes[index] for index in setting.generator.permutation(len(lanes))]
 
 
 def _take_again(setting: Setting, lanes: Sequence[Lane], number: int) -> ClockSample | None:
     """Take one of the rounds again, of all lanes together, and let it count in its place."""
-    for index in setting.generator.permutation(len(lanes)):
-        guarded(_replace_turn, lanes[index], setting, number)
+    for lane in _shuffled(setting, lanes):
+        guarded(_replace_turn, lane, setting, number)
     return setting.clocks.read()
 
 
 def _replace_turn(lane: Lane, setting: Setting, number: int) -> None:
-    take_turn(lane, setting, None)
+    take_turn(lane, setting)
     lane.rounds_us[number] = lane.rounds_us.pop()
 
 
@@ -110,8 +112,8 @@ def _is_settled(setting: Setting, lanes: Sequence[Lane]) -> bool:
     )
 
 
-def _mixed_round(setting: Setting, lanes: Sequence[Lane]) -> Callable[[], None]:
-    """Take a round in which some of the values of a set are new; it is yet to be judged."""
+def _mixed_round(setting: Setting, lanes: Sequence[Lane]) -> None:
+    """Take a round in which some of the values of a set are new, and judge it."""
     old, new, decoy = setting.kept[setting.mixed], setting.ordinary(), setting.ordinary()
     share = float(setting.generator.choice(MIXED_SHARES))
     fresh = [_mixed(a, b, share) for a, b in zip(old, new, strict=True)]
@@ -119,9 +121,7 @@ def _mixed_round(setting: Setting, lanes: Sequence[Lane]) -> Callable[[], None]:
     for lane in lanes:
         guarded(_mixed_turn, lane, setting, fresh, decoy, results)
     setting.kept[setting.mixed] = decoy
-    return lambda: fail_wrong(
-        lanes, setting.judge(fresh, results), "a timed call on values some of them new"
-    )
+    fail_wrong(lanes, setting.judge(fresh, results), "a timed call on values some of them new")
 
 
 def _mixed(old: object, new: object, share: float) -> object:
@@ -144,43 +144,44 @@ def _mixed_turn(
         # they come between two replays: a pause would tell a kernel that it is looked at
         write(lane, setting, {setting.spare: fresh})
         values = setting.layout.sets[setting.spare]
-        take_turn(lane, setting, {"index": setting.mixed, "values": values, "poison": None})
+        turn_us(lane, setting, {"index": setting.mixed, "values": values, "poison": None})
     else:
         write(lane, setting, {setting.mixed: fresh})
-        take_turn(lane, setting, None)
+        turn_us(lane, setting)
     # the fresh values are gone before anybody asks for what became of them
     write(lane, setting, {setting.mixed: decoy, setting.spare: decoy})
     read_results(lane, setting, setting.mixed, results)
 
 
-def _same_round(setting: Setting, lanes: Sequence[Lane]) -> Callable[[], None]:
-    """Take a round in which a set's results are overwritten; it is yet to be judged."""
+def _same_round(setting: Setting, lanes: Sequence[Lane]) -> None:
+    """Take a round in which a set's results are overwritten, and judge it."""
     results: Results = {}
     for lane in lanes:
         guarded(_same_turn, lane, setting, results)
     kept = setting.kept[setting.witness]
-    return lambda: fail_wrong(
-        lanes, setting.judge(kept, results), "a timed call whose old result was erased"
-    )
+    fail_wrong(lanes, setting.judge(kept, results), "a timed call whose old result was erased")
 
 
 def _same_turn(lane: Lane, setting: Setting, results: Results) -> None:
     poison = setting.poison()
-    take_turn(lane, setting, {"index": setting.witness, "values": None, "poison": poison})
+    turn_us(lane, setting, {"index": setting.witness, "values": None, "poison": poison})
     read_results(lane, setting, setting.witness, results)
 
 
-def take_turn(lane: Lane, setting: Setting, late: dict[str, Any] | None) -> None:
-    """One lane's turn in a round; `late` changes a set before the last of a graph's replays."""
-    lane.rounds_us.append(turn_us(lane, setting, late))
+def take_turn(lane: Lane, setting: Setting) -> None:
+    """One lane's turn in a round that counts."""
+    lane.rounds_us.append(turn_us(lane, setting))
 
 
 def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) -> float:
-    """Microseconds of a call in one turn of a lane, by the worker's clock."""
-    count = lane.count
-    if lane.clock is Clock.GRAPH:
-        count = setting.jittered(count)
-        begin = time.perf_counter()
+    """Microseconds of a call in one turn of a lane, by the worker's clock.
+
+    `late` changes a set before the last of a graph's replays.
+    """
+    is_graph = lane.clock is Clock.GRAPH
+    count = setting.jittered(lane.count) if is_graph else lane.count
+    begin = time.perf_counter()
+    if is_graph:
         answer = lane.worker.call("replay", setting.timeout_s, count=count, late=late)
         claimed_us = answers.time_of(answer, "elapsed_us")
         if late is None:
@@ -191,4 +192,7 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
         answer = lane.worker.call(command, setting.timeout_s, count=count)
         if lane.clock is Clock.EVENTS:
             check_rest(answer, count)
+        else:
+            wall_us = (time.perf_counter() - begin) * 1e6
+            check_wall(answers.time_of(answer, "elapsed_us"), wall_us, count)
     return answers.time_of(answer, "elapsed_us") / (count * lane.calls)

@@ -83,6 +83,15 @@ def set_count(spec: Spec, size: Size, dtype: str, protocol: TimingProtocol, gpu:
     return min(MAX_SETS, max(2, wanted))
 
 
+def most_sets(spec: Spec, size: Size, dtype: str, protocol: TimingProtocol, gpu: Gpu) -> int:
+    """How many argument sets there may be at a size, with one to spare.
+
+    Where a graph cannot be captured, events take its place, and they have sets of their own number.
+    """
+    sets = set_count(spec, size, dtype, protocol, gpu)
+    return 1 + (max(sets, EVENT_SETS) if protocol.clock is Clock.GRAPH else sets)
+
+
 def time_in_turns(
     spec: Spec,
     size: Size,

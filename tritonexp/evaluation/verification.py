@@ -70,6 +70,12 @@ class Subject:
         return self.worker.implementation.role
 
     @property
+    def tunes(self) -> bool:
+        """Whether it may try variants in its first call, as far as its text tells."""
+        implementation = self.crew.implementation
+        return implementation.name == "compile" or "autotune" in implementation.source
+
+    @property
     def worker(self) -> WorkerProcess:
         """The one that is timed."""
         return self.crew.workers[0]
@@ -180,18 +186,25 @@ class Verifier:
         # where nothing is timed, the first worker is a scout too
         scouts = candidate.scouts if roster.is_timed else candidate.crew.workers
         exploring = [Stint(candidate, scout, self._ahead.ready) for scout in scouts]
-        stints = exploring + [
+        others = [
             Stint(subject, subject.worker, deque([list(roster.compared)]))
             for subject in self.subjects
             if subject is not candidate and subject is not self._baseline
         ]
         self._start_baseline()
-        self._work(stints, roster.count)
+        for stint in others:
+            # who tunes keeps its choice for as long as it serves, and makes it alone with the GPU
+            if roster.is_timed and stint.subject.tunes and stint.subject.crew.first_call_s is None:
+                self._work([stint], roster.count)
+        self._work([*exploring, *others], roster.count)
         self._work_without_kernels(exploring)
         if roster.is_timed:
             self._ahead.close()
             for scout in scouts:
                 scout.kill()
+            if candidate.tunes:
+                # what is left of them would disturb it
+                process.end_all(scouts)
             alone = Stint(candidate, candidate.worker, deque([list(roster.left)]))
             self._work([alone], roster.count)
         order = {(case.size, case.dtype): number for number, case in enumerate(roster.cases)}
@@ -210,6 +223,7 @@ class Verifier:
     def _work(self, stints: Sequence[Stint], total: int) -> None:
         """Keep every worker busy until no case is left; end early with the candidate."""
         ahead = self._ahead
+        shares_ready = any(stint.groups is ahead.ready for stint in stints)
         while not self._candidate.done:
             ahead.step()
             for stint in stints:
@@ -219,7 +233,7 @@ class Verifier:
                         self._begin(stint, case, total)
             busy = [stint for stint in stints if stint.busy and stint.worker.alive]
             compiling = ahead.busy
-            if not busy and not ahead.is_awaited:
+            if not busy and not (ahead.is_awaited and shares_ready):
                 return
             limits = [self._limit_s(stint) for stint in busy]
             next_s = min([*limits, *(desk.limit_s for desk in compiling)])

@@ -14,6 +14,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from tritonexp.evaluation import compiling
 from tritonexp.evaluation.counting import Requests
 
 
@@ -36,15 +37,16 @@ def warm_compiler(compute_capability: int) -> None:
 
     Raises what the first compilation in a worker would raise, such as for want of a C compiler.
     """
-    from triton.backends.nvidia.driver import CudaUtils
+    compiling.forget_tuning()
+    from triton.backends.nvidia.driver import CudaDriver
 
     # workers describe their graphs with it, and it takes a while to import; where it is missing,
     # the profiler tells of a call's kernels
     with contextlib.suppress(ImportError):
         importlib.import_module("cuda.bindings.driver")
 
-    # a singleton, so that forked workers find it built and loaded
-    CudaUtils()
+    # it has a C compiler build the binding, anew for each driver: forked workers have this one
+    triton.runtime.driver.set_active(CudaDriver())
     source = ASTSource(
         copy_kernel,
         signature={

@@ -262,6 +262,10 @@ class Worker:
         """Copy the results of one timed set to slots of the arena."""
         return {"copied": self._export(self._set_results[index], outputs)}
 
+    def can_profile(self) -> dict[str, Any]:
+        """Tell whether the profiler saw what this process did on the GPU before it was sealed."""
+        return {"can_profile": _profiler is not None and _profiler[2]}
+
     def profile(self, arguments: list[dict[str, Any]]) -> dict[str, Any]:
         """Names, launches and microseconds of the GPU kernels of one call, by torch's profiler.
 
@@ -270,7 +274,7 @@ class Worker:
         """
         if _profiler is None:
             raise RuntimeError("this worker's profiler was not started")
-        profile, on_gpu = _profiler
+        profile, on_gpu, _ = _profiler
         self.release()
         values = self._arguments(arguments)
         self._call(values)
@@ -403,23 +407,28 @@ def create_context() -> None:
         torch.zeros(1, device="cuda")
 
 
-# in a worker that profiles: makes a profiler of the GPU, and the kind of what runs there
-_profiler: tuple[Callable[[], Any], Any] | None = None
+# in a worker that profiles: makes a profiler of the GPU, the kind of what runs there, and whether
+# it has seen any
+_profiler: tuple[Callable[[], Any], Any, bool] | None = None
 
 
 def start_profiler() -> None:
     """Have the profiler look at the GPU once: it opens what a sealed worker cannot open any more.
 
-    Where it fails, it sees nothing later either, and the referee is told so.
+    Where it sees nothing now it sees nothing later either, and the referee asks for that.
     """
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     global _profiler  # noqa: PLW0603 - of a process that holds one worker, before it holds any file
-    _profiler = functools.partial(profile, activities=[ProfilerActivity.CUDA]), DeviceType.CUDA
-    with contextlib.suppress(Exception), _profiler[0]():
-        torch.zeros(1, device="cuda")
-        _synchronize()
+    make = functools.partial(profile, activities=[ProfilerActivity.CUDA])
+    sees = False
+    with contextlib.suppress(Exception):
+        with make() as found:
+            torch.zeros(1, device="cuda")
+            _synchronize()
+        sees = any(event.device_type == DeviceType.CUDA for event in found.events())
+    _profiler = make, DeviceType.CUDA, sees
 
 
 def main(channel: Channel, seal: Callable[[], None]) -> None:

@@ -40,6 +40,9 @@ class Recorder:
         """What a kernel uses."""
         return resource_usage(cubin)
 
+    def linked(self, src: Any, metadata: Any) -> None:
+        """Nothing is launched, so nobody needs a launcher."""
+
     def begin(self, call: Call) -> None:
         """Open a call, which all until its end belongs to."""
         self.call = call

@@ -22,6 +22,9 @@ from tritonexp.evaluation.offline.targets import (
 )
 from tritonexp.evaluation.offline.tensors import tensors_without_memory
 
+# of a thread, where nobody looks: some kernel's, as any
+UNKNOWN_REGISTERS = 32
+
 
 class Listener(Protocol):
     """Names the GPU that is stood in for, and hears what is compiled and launched for it."""
@@ -41,6 +44,9 @@ class Listener(Protocol):
 
     def usage_of(self, cubin: bytes) -> Usage | None:
         """What a kernel uses; None where that is not known."""
+
+    def linked(self, src: Any, metadata: Any) -> None:
+        """Hear of a kernel that is ready to be launched, with what its launcher is made of."""
 
 
 @contextlib.contextmanager
@@ -71,6 +77,13 @@ def stand_in(listener: Listener) -> Iterator[None]:
         wait_stream=_nothing,
         wait_event=_nothing,
     )
+    event = SimpleNamespace(
+        record=_nothing,
+        synchronize=_nothing,
+        wait=_nothing,
+        query=_always(True),
+        elapsed_time=_always(0.0),
+    )
     # a function of its own for each name: torch keeps a table of its functions by identity
     cuda = {
         "is_available": lambda: True,
@@ -88,6 +101,9 @@ def stand_in(listener: Listener) -> Iterator[None]:
         "stream": lambda _: contextlib.nullcontext(),
         "device": lambda _: contextlib.nullcontext(),
         "device_of": lambda _: contextlib.nullcontext(),
+        "is_current_stream_capturing": _always(False),
+        "Event": lambda **_: event,
+        "mem_get_info": _always((device.memory_bytes, device.memory_bytes)),
     }
     with contextlib.ExitStack() as stack:
         patch = mock.patch.object
@@ -168,11 +184,13 @@ class _Driver:
         """Module, function, registers, spilled words and most threads, as Triton's own tells."""
         usage = self._listener.usage_of(cubin)
         if usage is None:
-            return name, name, 0, 0, MAX_THREADS_PER_BLOCK
+            # host code divides by it
+            return name, name, UNKNOWN_REGISTERS, 0, MAX_THREADS_PER_BLOCK
         return name, name, usage.registers, usage.spill_bytes // 4, MAX_THREADS_PER_BLOCK
 
-    def launcher_cls(self, _src: Any, metadata: Any) -> Callable[..., None]:
+    def launcher_cls(self, src: Any, metadata: Any) -> Callable[..., None]:
         """Make what Triton calls with the grid and the arguments to launch a kernel."""
+        self._listener.linked(src, metadata)
 
         def launch(grid_x: Any, grid_y: Any, grid_z: Any, *_: Any) -> None:
             self._listener.launch(metadata, (int(grid_x), int(grid_y), int(grid_z)))
