@@ -1,5 +1,6 @@
 """Every file of conf/ composes, and what is wrong is refused with what was allowed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,62 @@ def test_bad_values_are_refused_with_what_was_allowed(override, said):
     for word in said:
         assert word in result.stderr
     with pytest.raises(ConfigError):
+        compose([override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=-1",
+        "contenders=[torch,torch]",
+        "strategy.n=0",
+        "prompt.components=[]",
+        "tracking.folder=",
+        "tracking.experiment=' '",
+        "sizes.custom=[]",
+        "sizes.custom=[[64,64],[64,64]]",
+        "timing.rounds=1",
+        "timing.max_rounds=19",
+        "timing.window_us=-5",
+        "timing.window_us=nan",
+        "timing.host_calls=0",
+        "timing.cold_factor=-1",
+        "timing.margin=0",
+        "timing.margin=2",
+        "timing.max_clock_disagreement=-1",
+        "timing.max_fraction_of_ceiling=0",
+        "timing.max_fraction_of_ceiling=inf",
+        "model.parallel=0",
+        "model.max_tokens=0",
+        "model.timeout_s=-1",
+        "model.input_usd_per_mtok=-1",
+    ],
+)
+def test_values_beyond_what_is_allowed_are_refused(override):
+    """One sentence names the key, the value and what is allowed."""
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}=.* is not allowed; give .*\.$"):
+        compose([override])
+
+
+def test_the_host_clock_needs_no_window():
+    """It times so many calls, however long they take; other clocks time for so long."""
+    assert compose(["timing=host_clock"]).timing.window_us == 0
+    with pytest.raises(ConfigError, match=r"timing\.window_us"):
+        compose(["timing.window_us=0"])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+modle=opus", r"no key modle \(did you mean model, without a plus\?\); there are"),
+        ("+foo=1", r"no key foo; there are operation, model, .*sandbox\."),
+        ("+model.smaple=2", r"no key model\.smaple \(did you mean model\.sample"),
+    ],
+)
+def test_keys_that_there_are_not_are_refused(override, said):
+    """Hydra adds what begins with a plus; here it would be told nothing of."""
+    with pytest.raises(ConfigError, match=said):
         compose([override])
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from tritonexp.config_checks import check, check_keys
 from tritonexp.errors import ConfigError
 from tritonexp.records import Clock
 
@@ -149,10 +150,16 @@ def register() -> None:
 
 
 def typed(composed: DictConfig) -> StudyConfig:
-    """Turn what Hydra composed into plain dataclasses; raises ConfigError for a key not given."""
+    """Turn what Hydra composed into plain dataclasses.
+
+    Raises ConfigError for a key that is not given or that there is not, and for a value that is not
+    allowed.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    given: Any = OmegaConf.to_container(composed, resolve=False)
+    check_keys({key: value for key, value in given.items() if key != "hydra"}, StudyConfig)
     try:
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
@@ -160,6 +167,7 @@ def typed(composed: DictConfig) -> StudyConfig:
         raise ConfigError(f"the configuration is incomplete: {detail}.") from error
     if not isinstance(config, StudyConfig):
         raise ConfigError("the configuration has no types; list `schema` first in config.yaml.")
+    check(config)
     return config
 
 
