@@ -6,6 +6,7 @@ python run.py --help lists the choices; without any, a recorded answer for softm
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +15,9 @@ from omegaconf import DictConfig
 
 from tritonexp import config as types
 from tritonexp.errors import TritonExpError
+
+if TYPE_CHECKING:
+    from tritonexp.sweep import Sweep
 
 types.register()
 
@@ -32,7 +36,7 @@ def main(composed: DictConfig) -> None:
     job = " ".join(HydraConfig.get().overrides.task)
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        run_job(composed, callbacks.current_sweep())
+        run_job(composed, callbacks.current_sweep(), callbacks.ahead())
     except TritonExpError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         callbacks.note_failure(folder, job, str(error))
@@ -41,14 +45,14 @@ def main(composed: DictConfig) -> None:
         callbacks.note_failure(folder, job, f"{type(error).__name__}: {error}")
 
 
-def run_job(composed: DictConfig, sweep: str | None = None) -> None:
+def run_job(composed: DictConfig, sweep: str | None = None, ahead: "Sweep | None" = None) -> None:
     """Run one job and show it; raises TritonExpError."""
     from tritonexp import study
     from tritonexp.terminal import Terminal, show_finished
 
     with Terminal() as terminal:
         finished = study.run_study(
-            types.typed(composed), terminal.progress, note=terminal.note, sweep=sweep
+            types.typed(composed), terminal.progress, note=terminal.note, sweep=sweep, ahead=ahead
         )
     show_finished(finished)
 

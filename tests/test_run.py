@@ -16,7 +16,7 @@ from tritonexp.tracking import Store
 # tests are no package, so what they share is found by its folder
 sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
 
-from api_server import ApiServer
+from api_server import ApiServer, End, Reply
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = """
@@ -203,7 +203,8 @@ def test_models_are_compared_against_a_local_server(tmp_path):
         "claude-sonnet-5-5": f"Here it is.\n\n```python\n{BROKEN}```\n",
         "claude-opus-5-5": "I would rather not.",
     }
-    with ApiServer(texts) as server:
+    # neither is answered before both are asked
+    with ApiServer(texts, together=2) as server:
         result = run(
             tmp_path,
             "-m",
@@ -219,3 +220,87 @@ def test_models_are_compared_against_a_local_server(tmp_path):
     found = {record.choices.model: record.status for record in records}
     assert found == {"sonnet": Status.SYNTAX_ERROR, "opus": Status.NO_CODE}
     assert all(record.cost_usd for record in records)
+
+
+class Kernels(ApiServer):
+    """Answers with a file that is not even Python, and says which model it is of."""
+
+    def text_for(self, received):
+        """Tell the operation by the prompt."""
+        prompt = received.body["messages"][0]["content"]
+        (name,) = (name for name in ("softmax", "layer_norm") if f"def {name}(" in prompt)
+        return f"```python\ndef {name}(x:  # by {received.body['model']}\n```\n"
+
+
+def test_the_models_of_a_sweep_are_asked_together_and_each_job_gets_its_answer(tmp_path):
+    """No answer comes before all four questions are open, and none goes to another job."""
+    with Kernels(together=4) as server:
+        result = run(
+            tmp_path,
+            "-m",
+            "model=sonnet,opus",
+            "operation=softmax,layer_norm",
+            "sizes=smoke",
+            f"model.base_url={server.url}",
+            ANTHROPIC_API_KEY="of-the-test",
+        )
+        assert len(server.requests) == 4
+    assert result.returncode == 0, result.stderr
+    records = Store.open(tmp_path / "mlruns").records(sweep_id(tmp_path))
+    assert {record.status for record in records} == {Status.SYNTAX_ERROR}
+    found = {
+        (record.choices.model, record.choices.operation): record.attempt.source.strip()
+        for record in records
+    }
+    assert found == {
+        (model, operation): f"def {operation}(x:  # by claude-{model}-5-5"
+        for model in ("sonnet", "opus")
+        for operation in ("softmax", "layer_norm")
+    }
+    assert "4 runs compared" in result.stdout
+
+
+def test_what_fails_ahead_is_told_at_its_own_job(tmp_path):
+    """Hints tell of a GPU, and there is none: both models are asked the other prompt together."""
+    with Kernels(together=2) as server:
+        result = run(
+            tmp_path,
+            "-m",
+            "model=sonnet,opus",
+            "prompt=baseline_only,with_hints",
+            "sizes=smoke",
+            f"model.base_url={server.url}",
+            ANTHROPIC_API_KEY="of-the-test",
+        )
+        assert len(server.requests) == 2
+    assert result.returncode == 1
+    assert "2 runs compared" in result.stdout
+    assert "Traceback" not in result.stderr
+    # each job tells of its own error when it is its turn, and the end lists both
+    told = [line.strip() for line in result.stderr.splitlines() if "'hardware' of" in line]
+    begin = ["error: ", "error: ", "model=sonnet prompt=with_hints", "model=opus prompt=with_hints"]
+    assert len(told) == len(begin)
+    assert all(line.startswith(start) for line, start in zip(told, begin, strict=True)), told
+
+
+@pytest.mark.parametrize("flag", [(), ("-m",)])
+def test_ctrl_c_does_not_wait_for_a_slow_answer(flag, tmp_path):
+    """All three answers are stuck in their middle; the interrupt ends the run all the same."""
+    with ApiServer() as server:
+        server.play(*[Reply(text="Here it is.", end=End.SILENCE)] * 3)
+        process = start(
+            tmp_path,
+            *flag,
+            "model=sonnet",
+            "strategy=best_of_n",
+            "sizes=smoke",
+            f"model.base_url={server.url}",
+            ANTHROPIC_API_KEY="of-the-test",
+        )
+        assert server.wait_for_requests(3)
+        os.killpg(process.pid, signal.SIGINT)
+        # the server would keep silent for longer
+        _, err = process.communicate(timeout=25)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert "Traceback" not in err

@@ -4,11 +4,11 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import ClassVar
 
 import builders as build
 import pytest
 from mlflow import MlflowClient
+from stand_ins import StandInReferee
 
 from tritonexp import jobs, operations, report, study
 from tritonexp.config import compose
@@ -34,57 +34,19 @@ from tritonexp.tracking import Store
 KERNEL = "def softmax(x):\n    return x\n"
 
 
-class StandInReferee:
-    """Judges every candidate INCORRECT, as an interpreter would, and says when it was opened."""
-
-    mode = Mode.INTERPRETER
-    opened: ClassVar[list[dict]] = []
-
-    def __init__(self, **arguments):
-        self.arguments = arguments
-        StandInReferee.opened.append(arguments)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def facts(self):
-        """Tell of a machine without a GPU."""
-        return build.FACTS
-
-    def check_fits(self):
-        """Let every size pass."""
-
-    def evaluate(self, candidate):
-        """Find the candidate wrong and the baseline right."""
-        operation = self.arguments["operation"]
-        wrong = build.trial(
-            candidate,
-            status=Status.INCORRECT,
-            reason="the result is wrong",
-            cases=build.case_results(1, failing=1),
-        )
-        right = build.trial(operation.baseline, timed=False, cases=build.case_results(1))
-        return build.evaluation(
-            wrong, [right], mode=self.mode, operation=operation.name, sizes=self.arguments["sizes"]
-        )
-
-
 class Approving(StandInReferee):
     """Finds every candidate right, as an interpreter would."""
 
-    def evaluate(self, candidate):
+    def evaluate(self, candidate, upcoming=None):
         """Let the candidate pass the cases that the baseline passes."""
-        found = super().evaluate(candidate)
+        found = super().evaluate(candidate, upcoming)
         right = build.trial(candidate, timed=False, cases=build.case_results(1))
         return dataclasses.replace(found, candidate=right)
 
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    StandInReferee.opened.clear()
+    StandInReferee.forget()
 
 
 @pytest.fixture
@@ -155,7 +117,7 @@ def test_a_profiler_that_measures_nothing_is_told_of_and_kept(configured):
     """The run goes on; one sentence says why, and the record holds the reason."""
 
     class Unprofiled(StandInReferee):
-        def evaluate(self, candidate):
+        def evaluate(self, candidate, upcoming=None):
             profile = Profile(tool=self.arguments["profile"], reason="ncu is not on the PATH")
             return dataclasses.replace(super().evaluate(candidate), profile=profile)
 
@@ -234,7 +196,7 @@ def test_a_size_that_does_not_fit_ends_before_the_model_is_asked(configured, tmp
         def check_fits(self):
             raise DoesNotFitError("it needs 9 bytes and 1 is free")
 
-        def evaluate(self, candidate):
+        def evaluate(self, candidate, upcoming=None):
             raise AssertionError("asked")
 
     with pytest.raises(DoesNotFitError):

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "operations": CONTRACT | {"tutorials"},
     "tutorials": CONTRACT | {"user_cache"},
     "user_cache": {"errors"},
-    "config": CONTRACT,
+    "config": CONTRACT | {"config_checks"},
+    "config_checks": CONTRACT | {"config"},
     "report": CONTRACT | {"statistics"},
     "tracking": CONTRACT,
     "prompting": CONTRACT,
@@ -35,10 +36,11 @@ MAY_IMPORT = {
     "terminal": {"records", "report", "study"},
     "redteam": CONTRACT | {"operations", "statistics", "evaluation", "report.words"},
     "study": None,
-    "callbacks": {"study", "errors"},
+    "sweep": CONTRACT | {"protocols", "config", "operations", "strategies", "generation.asking"},
+    "callbacks": {"study", "sweep", "config", "errors"},
     "cli": None,
     "__main__": {"cli"},
-    "run.py": {"study", "config", "errors", "callbacks", "terminal"},
+    "run.py": {"study", "sweep", "config", "errors", "callbacks", "terminal"},
 }
 # a library -> the modules that may import it
 ONLY_IN = {

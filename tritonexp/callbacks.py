@@ -3,23 +3,34 @@
 Hydra calls the end only when no job raised, so run.py notes a failed job and raises nothing; and it
 swallows what a callback raises except SystemExit, so that is how errors leave here.
 Does not run after Ctrl-C: `python -m tritonexp report --sweep ID` compares what was logged.
+Looks ahead only where Hydra's own launcher runs the jobs, one after another in this process, and
+its own sweeper chooses them: where it is another's, each job finds itself alone.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
-from tritonexp.errors import TritonExpError
+from tritonexp.errors import ConfigError, TritonExpError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from tritonexp.config import StudyConfig
+    from tritonexp.sweep import Sweep
+
 SWEEP_VARIABLE = "TRITONEXP_SWEEP"
+LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+# by the sweep's id; there is none in a process that a launcher started
+_sweeps: dict[str, Sweep] = {}
 
 
 class SweepCallback(Callback):
@@ -28,6 +39,7 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Create the store and the sweep's id before anything is measured."""
         from tritonexp import study
+        from tritonexp.sweep import Sweep
 
         try:
             study.open_store(config.tracking)
@@ -35,12 +47,16 @@ class SweepCallback(Callback):
             raise SystemExit(f"error: {error}") from error
         # an environment variable is what reaches the jobs of every launcher
         os.environ[SWEEP_VARIABLE] = study.new_id()
+        if config.hydra.launcher._target_ == LAUNCHER:
+            _sweeps[current_sweep()] = Sweep(coming(config))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Log the comparison; exit with 1 where a job failed."""
         from tritonexp import study
 
         sweep = current_sweep()
+        if (ahead := _sweeps.pop(sweep, None)) is not None:
+            ahead.close()
         folder = Path(config.hydra.sweep.dir)
         failures = failures_in(folder)
         is_compared = True
@@ -60,6 +76,43 @@ class SweepCallback(Callback):
 def current_sweep() -> str:
     """Name the sweep that this process is a job of."""
     return os.environ[SWEEP_VARIABLE]
+
+
+def ahead() -> Sweep | None:
+    """What the jobs of the sweep share; None where each is alone."""
+    return _sweeps.get(current_sweep())
+
+
+def coming(config: DictConfig) -> Iterator[StudyConfig]:
+    """List a sweep's jobs in their order, each composed when it is reached; ends where it cannot.
+
+    Does what the sweeper and the launcher are going to do with the same overrides.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import open_dict
+
+    from tritonexp.config import typed
+
+    if config.hydra.sweeper._target_ != SWEEPER:
+        return
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        fixed = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+        parser = OverridesParser.create(config_loader=loader)
+        overrides = parser.parse_overrides([*fixed, *config.hydra.overrides.task])
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+        for job in jobs:
+            composed = loader.load_sweep_config(config, job)
+            with open_dict(composed):
+                del composed["hydra"]
+            try:
+                yield typed(composed)
+            except ConfigError:
+                continue  # that job tells of it
+    except Exception:  # noqa: BLE001  # hydra tells of it; to look ahead is only quicker
+        return
 
 
 def note_failure(folder: Path, job: str, message: str) -> None:

@@ -1,8 +1,9 @@
 """What the rooms ask of each other, so that strategies know neither a provider nor the referee."""
 
+from collections.abc import Callable
 from typing import Protocol
 
-from tritonexp.records import Completion, Evaluation, Implementation, MachineFacts, Prompt
+from tritonexp.records import Completion, Evaluation, Implementation, MachineFacts, Mode, Prompt
 
 
 class Provider(Protocol):
@@ -30,8 +31,30 @@ class Provider(Protocol):
         """Answer a prompt; a refusal, a cut or an API error is a Completion with a failure."""
 
 
+# the candidate that is going to be evaluated next, or None while that is not known; never waits
+Upcoming = Callable[[], Implementation | None]
+
+
 class Evaluator(Protocol):
     """A judge of candidates."""
 
-    def evaluate(self, candidate: Implementation) -> Evaluation:
-        """Verify and, where possible, time a candidate beside its references."""
+    def evaluate(self, candidate: Implementation, upcoming: Upcoming | None = None) -> Evaluation:
+        """Verify and, where possible, time a candidate beside its references.
+
+        `upcoming` is called at most once, from this thread and before timing begins; None where it
+        is known that nothing follows.
+        """
+
+
+class Judge(Evaluator, Protocol):
+    """What a study asks of an opened referee."""
+
+    @property
+    def mode(self) -> Mode:
+        """Where kernels are run."""
+
+    def facts(self) -> MachineFacts:
+        """Tell what a prompt may say of this machine."""
+
+    def check_fits(self) -> None:
+        """Raise DoesNotFitError for a size that the GPU's free memory cannot hold."""

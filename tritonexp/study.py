@@ -1,7 +1,8 @@
 """The one module that joins the rooms: from a configuration to a record, and to MLflow.
 
 Whatever can be refused is refused before anything is asked for or measured: the provider's key,
-the store, the sizes, the prompt. Does not cover how the jobs of a sweep are run: that is Hydra's.
+the store, the sizes, the prompt. Does not cover how the jobs of a sweep are run: that is Hydra's;
+nor what they leave to each other: see sweep.py.
 """
 
 from __future__ import annotations
@@ -9,53 +10,34 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tritonexp import jobs, operations
 from tritonexp.errors import TrackingError
+from tritonexp.protocols import Judge
 from tritonexp.records import (
     SCHEMA,
     Attempt,
     Choices,
     Evaluation,
-    Implementation,
-    MachineFacts,
     Mode,
     Prompt,
     StudyRecord,
     TimingProtocol,
     sha256_of,
 )
+from tritonexp.sweep import Bench, Question, Say, Sweep, Turn
 
 if TYPE_CHECKING:
     from tritonexp.config import ModelConfig, StudyConfig, TrackingConfig
     from tritonexp.protocols import Provider
     from tritonexp.tracking import Store
-
-Say = Callable[[str], None]
-
-
-class Judge(Protocol):
-    """What a study asks of an opened referee."""
-
-    @property
-    def mode(self) -> Mode:
-        """Where kernels are run."""
-
-    def facts(self) -> MachineFacts:
-        """Tell what a prompt may say of this machine."""
-
-    def check_fits(self) -> None:
-        """Raise DoesNotFitError for a size that the GPU's free memory cannot hold."""
-
-    def evaluate(self, candidate: Implementation) -> Evaluation:
-        """Verify and, where possible, time a candidate beside its references."""
-
 
 OpenReferee = Callable[..., AbstractContextManager[Judge]]
 
@@ -81,57 +63,49 @@ def run_study(
     progress: Say,
     *,
     sweep: str | None = None,
+    ahead: Sweep | None = None,
     note: Say = print,
     open_referee: OpenReferee | None = None,
 ) -> Finished:
     """Run one job from prompt to verdict; raises TritonExpError where the harness cannot.
 
-    `progress` is told what is being done, `note` what is worth a line that stays.
-    `open_referee` takes the keyword arguments of evaluation.Referee, which is the default.
+    `progress` is told what is being done, `note` what is worth a line that stays. `sweep` is the id
+    of the sweep that it is a job of, `ahead` what it shares with the other jobs; without it the
+    study is alone. `open_referee` takes the keyword arguments of evaluation.Referee, which is the
+    default.
     """
-    from tritonexp import prompting, strategies
+    from tritonexp import strategies
 
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    provider = provider_for(config.model, config.operation.name)
-    provider.check()
-    told = provider.facts(config.prompt.name)
-    progress("opening the MLflow store")
-    store = open_store(config.tracking)
-    progress(f"loading {config.operation.name}")
-    operation = operations.load(config.operation.name)
-    operation = operations.with_expert(operation, config.expert.name, config.expert.path)
-    recorded = jobs.recorded_evaluations(operation.folder / "evaluations")
-    progress("opening the referee")
-    arguments = referee_arguments(config, operation)
-    with (open_referee or _referee())(**arguments, progress=progress) as referee:
-        if referee.mode is Mode.INTERPRETER:
+    with ExitStack() as hold:
+        ahead = hold.enter_context(Sweep()) if ahead is None else ahead
+        question = ahead.take(config)
+        if question is not None:
+            hold.callback(question.close)
+        _checked(config)
+        progress("opening the MLflow store")
+        store = open_store(config.tracking)
+        opening = partial(_open_bench, config, open_referee or _referee())
+        bench = hold.enter_context(ahead.bench(config, opening, progress))
+        operation, recorded, mode = bench.operation, bench.recorded, bench.referee.mode
+        if mode is Mode.INTERPRETER:
             note(
                 "No GPU here: kernels are verified in Triton's interpreter at small sizes and"
                 " nothing is timed, whatever sizes= and timing= say."
             )
-        referee.check_fits()
-        facts = told or referee.facts()
-        prompt = (
-            prompting.render(
-                operation.brief,
-                config.prompt.name,
-                config.prompt.components,
-                facts,
-                operation.guarded_sources,
-            )
-            if provider.takes_prompt
-            else Prompt(name="none", components=(), text="", facts=facts)
-        )
+        ask = partial(_ask, config, bench)
+        if question is None:
+            question = ask(config)
+            hold.callback(question.close)
         attempts, chosen = strategies.run(
             config.strategy.name,
-            prompt,
-            provider,
-            referee,
+            question.prompt,
+            question.provider,
+            Turn(ahead, config, question, bench, ask),
             operation.brief,
             progress,
             n=config.strategy.n,
         )
-        mode = referee.mode
     for reason in _why_not_profiled(attempts):
         note(f"profile={config.profile.name} was asked for and measured nothing: {reason}.")
     source = attempts[chosen].source
@@ -145,7 +119,7 @@ def run_study(
         study_id=new_id(),
         sweep=sweep,
         started=started,
-        choices=dataclasses.replace(choices_of(config), prompt=prompt.name),
+        choices=dataclasses.replace(choices_of(config), prompt=question.prompt.name),
         config=_plain(config),
         brief=operation.brief,
         attempts=attempts,
@@ -212,6 +186,12 @@ def provider_for(model: ModelConfig, operation: str) -> Provider:
     )
 
 
+def load_operation(config: StudyConfig) -> operations.Operation:
+    """Load the operation of a job, with the expert that it asks for."""
+    operation = operations.load(config.operation.name)
+    return operations.with_expert(operation, config.expert.name, config.expert.path)
+
+
 def referee_arguments(config: StudyConfig, operation: operations.Operation) -> dict[str, Any]:
     """Say what a referee is opened with; raises ConfigError for a size that cannot be."""
     extents = config.sizes.ladder if config.sizes.custom is None else config.sizes.custom
@@ -245,6 +225,56 @@ def _referee() -> OpenReferee:
     from tritonexp.evaluation import Referee
 
     return Referee
+
+
+@contextmanager
+def _open_bench(config: StudyConfig, open_referee: OpenReferee, progress: Say) -> Iterator[Bench]:
+    """Load what a job is about, and open its referee."""
+    progress(f"loading {config.operation.name}")
+    operation = load_operation(config)
+    recorded = jobs.recorded_evaluations(operation.folder / "evaluations")
+    progress("opening the referee")
+    arguments = referee_arguments(config, operation)
+    with open_referee(**arguments, progress=progress) as referee:
+        # once, since later on its own workers hold some of the memory
+        referee.check_fits()
+        yield Bench(referee, operation, recorded)
+
+
+def _checked(config: StudyConfig) -> tuple[Provider, int]:
+    """The provider of a job and how many answers it is asked for; raises what it would."""
+    from tritonexp import strategies
+
+    provider = provider_for(config.model, config.operation.name)
+    provider.check()
+    provider.facts(config.prompt.name)
+    count = strategies.asks(config.strategy.name, config.strategy.n)
+    # whoever is sent no prompt has one answer
+    return provider, count if provider.takes_prompt else 1
+
+
+def _ask(config: StudyConfig, bench: Bench, job: StudyConfig) -> Question:
+    """Ask for the answers of a job, at the bench of this or of another one."""
+    from tritonexp import prompting
+    from tritonexp.generation.asking import AskedAhead
+
+    provider, count = _checked(job)
+    operation = bench.operation
+    if (job.operation, job.expert, job.sizes) != (config.operation, config.expert, config.sizes):
+        operation = load_operation(job)
+        # sizes that cannot be end a job before its model is asked
+        referee_arguments(job, operation)
+    facts = provider.facts(job.prompt.name) or bench.facts
+    prompt = Prompt(name="none", components=(), text="", facts=facts)
+    if provider.takes_prompt:
+        prompt = prompting.render(
+            operation.brief,
+            job.prompt.name,
+            job.prompt.components,
+            facts,
+            operation.guarded_sources,
+        )
+    return Question(AskedAhead(provider, prompt, count), prompt, operation.brief, count)
 
 
 def _why_not_profiled(attempts: Sequence[Attempt]) -> tuple[str, ...]:

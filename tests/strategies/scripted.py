@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import builders as build
 
+from tritonexp.protocols import Upcoming
 from tritonexp.records import (
     Clock,
     Comparison,
@@ -58,10 +59,13 @@ class ScriptedJudge:
 
     verdicts: Mapping[str, tuple[Status, float | None]]
     candidates: list[Implementation] = field(default_factory=list)
+    # what was said of the next one, for each that was judged
+    following: list[Implementation | None] = field(default_factory=list)
 
-    def evaluate(self, candidate: Implementation) -> Evaluation:
+    def evaluate(self, candidate: Implementation, upcoming: Upcoming | None = None) -> Evaluation:
         """Give the verdict of the word."""
         self.candidates.append(candidate)
+        self.following.append(None if upcoming is None else upcoming())
         status, speedup = next(v for word, v in self.verdicts.items() if word in candidate.source)
         return evaluation(candidate, status, speedup)
 

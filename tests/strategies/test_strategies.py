@@ -11,6 +11,7 @@ from tests.strategies.scripted import ScriptedJudge, ScriptedProvider, answer
 from tritonexp import strategies
 from tritonexp.errors import ConfigError, GenerationError, RecordingError
 from tritonexp.generation import ProviderSettings, make_provider
+from tritonexp.generation.asking import AskedAhead
 from tritonexp.generation.recorded_provider import recording_path, write_recording
 from tritonexp.records import Attempt, Completion, Prompt, Role, Status
 
@@ -71,7 +72,8 @@ def test_answers_are_asked_for_together_and_kept_in_order() -> None:
             return completion
 
     provider = Slow([answer(kernel) for kernel in "abc"], parallel=3)
-    attempts, _ = run("best_of_n", provider, ScriptedJudge(CORRECT), n=3)
+    ahead = AskedAhead(provider, build.PROMPT, strategies.asks("best_of_n", 3))
+    attempts, _ = run("best_of_n", ahead, ScriptedJudge(CORRECT), n=3)
     assert [attempt.number for attempt in attempts] == [1, 2, 3]
     sources = [attempt.source or "" for attempt in attempts]
     assert sorted(source[-2] for source in sources) == ["a", "b", "c"]
@@ -88,8 +90,9 @@ def test_a_refusal_among_answers_that_are_asked_for_together_ends_the_job() -> N
             return super().complete(prompt)
 
     provider, judge = Slow(script, parallel=2), ScriptedJudge(CORRECT)
+    ahead = AskedAhead(provider, build.PROMPT, strategies.asks("best_of_n", 50))
     with pytest.raises(GenerationError, match="refused"):
-        run("best_of_n", provider, judge, n=50)
+        run("best_of_n", ahead, judge, n=50)
     assert judge.candidates == []
     assert len(provider.prompts) < 50
 
@@ -156,6 +159,30 @@ def test_best_of_n_refuses_an_n_below_one(n: int | None) -> None:
     """No answers are no study."""
     with pytest.raises(ConfigError, match=r"set strategy\.n"):
         run("best_of_n", ScriptedProvider([]), ScriptedJudge(CORRECT), n=n)
+
+
+@pytest.mark.parametrize(("strategy", "n"), [("single_shot", 1), ("best_of_n", 4)])
+def test_a_strategy_tells_how_often_it_asks(strategy: str, n: int) -> None:
+    """What it tells is what it does, so nothing is asked ahead in vain."""
+    provider = ScriptedProvider([answer("a")] * n)
+    run(strategy, provider, ScriptedJudge(CORRECT), n=n)
+    assert strategies.asks(strategy, n) == len(provider.prompts) == n
+
+
+@pytest.mark.parametrize(("strategy", "n"), [("single_shot", 2), ("best_of_n", 0), ("greedy", 1)])
+def test_a_wrong_n_is_refused_without_a_provider(strategy: str, n: int) -> None:
+    """Whoever asks ahead learns of it before a model is asked."""
+    with pytest.raises(ConfigError):
+        strategies.asks(strategy, n)
+
+
+def test_the_judge_is_told_what_it_judges_next() -> None:
+    """Answers without code are passed over, and after the last one nothing follows."""
+    judge = ScriptedJudge(CORRECT)
+    texts = [answer("a"), build.completion("I would rather not."), answer("b"), answer("c")]
+    run("best_of_n", ScriptedProvider(texts), judge, n=4)
+    assert len(judge.candidates) == 3
+    assert judge.following == [*judge.candidates[1:], None]
 
 
 def test_best_of_n_chooses_the_fastest_correct_and_keeps_all() -> None:

@@ -1,17 +1,25 @@
 """How often a model is asked, and which answer stands for the study.
 
-A strategy is a module of this folder, not beginning with an underscore, with a function
-run(prompt, provider, evaluator, brief, progress, n) -> (attempts, index of the chosen one); nothing
-else lists it. Not covered: turns that show the model its earlier failure; a Prompt is one message.
+A strategy is a module of this folder, not beginning with an underscore, with two functions;
+nothing else lists it. run(prompt, provider, evaluator, brief, progress, n) returns the attempts and
+the index of the chosen one. asks(n) tells how many answers to the prompt it wants whatever they
+are, so that they can be asked for together and ahead, and raises ConfigError for an n that it
+cannot serve.
+
+Not covered: turns that show the model its earlier failure; a Prompt is one message.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable
+from types import ModuleType
 
 from tritonexp.errors import ConfigError
 from tritonexp.protocols import Evaluator, Provider
 from tritonexp.records import Attempt, OperationBrief, Prompt
+from tritonexp.strategies._attempt import candidate_in
+
+__all__ = ["asks", "candidate_in", "run", "strategy_names"]
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -34,13 +42,22 @@ def run(  # the five parties of every strategy, and which one
     n is how many answers to ask for. Raises ConfigError for an unknown strategy or an n that it
     cannot serve, and what the provider and the evaluator raise.
     """
+    result: tuple[tuple[Attempt, ...], int] = _module(strategy).run(
+        prompt, provider, evaluator, brief, progress, n
+    )
+    return result
+
+
+def asks(strategy: str, n: int | None = None) -> int:
+    """How many answers a strategy asks for whatever they are; raises ConfigError as run does."""
+    count: int = _module(strategy).asks(n)
+    return count
+
+
+def _module(strategy: str) -> ModuleType:
     if strategy not in strategy_names():
         raise ConfigError(
             f"there is no strategy {strategy!r}; there are {', '.join(strategy_names())}."
             f" Choose one, or add tritonexp/strategies/{strategy}.py and its YAML."
         )
-    module = importlib.import_module(f"{__name__}.{strategy}")
-    result: tuple[tuple[Attempt, ...], int] = module.run(
-        prompt, provider, evaluator, brief, progress, n
-    )
-    return result
+    return importlib.import_module(f"{__name__}.{strategy}")

@@ -23,28 +23,42 @@ def judge(
     completion: Completion,
     evaluator: Evaluator,
     brief: OperationBrief,
+    following: Implementation | None = None,
 ) -> Attempt:
-    """Extract the code and have it evaluated, where there is any."""
-    source, evaluation = None, None
-    if completion.failure is not None:
+    """Extract the code and have it evaluated, where there is any.
+
+    `following` is what the same strategy is going to have evaluated next.
+    """
+    candidate, evaluation = candidate_in(completion, prompt, brief), None
+    if candidate is not None:
+        upcoming = None if following is None else lambda: following
+        evaluation = evaluator.evaluate(candidate, upcoming)
+        status, reason = evaluation.status, evaluation.candidate.reason
+    elif completion.failure is not None:
         status, reason = completion.failure, completion.reason
     else:
-        source = _source(completion, brief.entry_point)
-        if source is None:
-            status = Status.NO_CODE
-            reason = f"the answer holds no Python code that defines {brief.entry_point}"
-        else:
-            evaluation = evaluator.evaluate(_candidate(source, prompt, completion, brief))
-            status, reason = evaluation.status, evaluation.candidate.reason
+        status = Status.NO_CODE
+        reason = f"the answer holds no Python code that defines {brief.entry_point}"
     return Attempt(
         number=number,
         prompt=prompt,
         completion=completion,
-        source=source,
+        source=None if candidate is None else candidate.source,
         status=status,
         reason=reason,
         evaluation=evaluation,
     )
+
+
+def candidate_in(
+    completion: Completion, prompt: Prompt, brief: OperationBrief
+) -> Implementation | None:
+    """The code of an answer, as it is evaluated; None where there is none."""
+    source = None
+    # what was cut off is not the model's kernel, even where it holds code
+    if completion.failure is None:
+        source = _source(completion, brief.entry_point)
+    return None if source is None else _candidate(source, prompt, completion, brief)
 
 
 def _source(completion: Completion, entry_point: str) -> str | None:

@@ -8,6 +8,16 @@ from tritonexp.records import Attempt, OperationBrief, Prompt
 from tritonexp.strategies._attempt import judge
 
 
+def asks(n: int | None) -> int:
+    """One; raises ConfigError for an n other than 1."""
+    if n not in {None, 1}:
+        raise ConfigError(
+            f"strategy=single_shot asks once, but strategy.n={n}; leave n out, or choose"
+            f" strategy=best_of_n strategy.n={n}."
+        )
+    return 1
+
+
 def run(  # the five parties of every strategy, and n
     prompt: Prompt,
     provider: Provider,
@@ -17,11 +27,7 @@ def run(  # the five parties of every strategy, and n
     n: int | None,
 ) -> tuple[tuple[Attempt, ...], int]:
     """Ask once; raises ConfigError for an n other than 1."""
-    if n not in {None, 1}:
-        raise ConfigError(
-            f"strategy=single_shot asks once, but strategy.n={n}; leave n out, or choose"
-            f" strategy=best_of_n strategy.n={n}."
-        )
+    asks(n)
     progress(f"asking {provider.name}")
     completion = provider.complete(prompt)
     progress("evaluating the answer")
