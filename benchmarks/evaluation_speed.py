@@ -6,7 +6,8 @@ Repeat it on a machine with a CUDA GPU, from the project's root:
 
 The candidate is the operation's house kernel; sizes=study, timing=device, the default expert and
 contenders, unless overrides in Hydra's words say otherwise, as in
-'contenders=[torch,compile,house]'. The first evaluation also measures the ceilings where they are
+'contenders=[torch,compile,house]', or model=file model.path=kernel.py for another candidate. One
+that holds whole rows takes long to compile at the longest of the irregular sizes. The first evaluation also measures the ceilings where they are
 not cached; what counts is the later ones. Compiled kernels are never kept between evaluations. As
 many are done in each of three ways: after a pause as when a model is asked, in which the workers of
 the next evaluation are forked; one right after the other; and one right after the other where the
@@ -33,14 +34,16 @@ AFTER_A_PAUSE, IN_A_ROW, FORETOLD = "after a pause", "in a row", "foretold"
 def main(name: str, evaluations: int, overrides: list[str]) -> None:
     """Print a line for each evaluation: seconds of each phase, and of the whole."""
     operation = operations.load(name)
-    source = (operation.folder / "house.py").read_text()
+    composed = config.compose([f"operation={name}", *overrides])
+    path = composed.model.path or operation.folder / "house.py"
+    source = Path(path).read_text()
     candidate = Implementation(
         name="candidate",
         role=Role.CANDIDATE,
         source=source,
         entry_point=name,
         provenance=Provenance(
-            origin="house", name=Path(__file__).name, version=None, licence=None, location=None
+            origin="file", name=Path(path).name, version=None, licence=None, location=None
         ),
     )
     begun: dict[str, float] = {}
@@ -50,7 +53,7 @@ def main(name: str, evaluations: int, overrides: list[str]) -> None:
         if phase is not None:
             begun.setdefault(phase, time.perf_counter())
 
-    arguments = referee_arguments(config.compose([f"operation={name}", *overrides]), operation)
+    arguments = referee_arguments(composed, operation)
     begin = time.perf_counter()
     with Referee(**arguments, progress=note) as referee:
         if referee.mode is not Mode.GPU:
