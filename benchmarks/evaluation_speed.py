@@ -7,11 +7,12 @@ Repeat it on a machine with a CUDA GPU, from the project's root:
 The candidate is the operation's house kernel; sizes=study, timing=device, the default expert and
 contenders, unless overrides in Hydra's words say otherwise, as in
 'contenders=[torch,compile,house]', or model=file model.path=kernel.py for another candidate. One
-that holds whole rows takes long to compile at the longest of the irregular sizes. The first evaluation also measures the ceilings where they are
-not cached; what counts is the later ones. Compiled kernels are never kept between evaluations. As
-many are done in each of three ways: after a pause as when a model is asked, in which the workers of
-the next evaluation are forked; one right after the other; and one right after the other where the
-referee is told what comes next, and has it compiled while it times, as in a sweep.
+that holds whole rows takes long to compile at the longest of the irregular sizes. The first
+evaluation also measures the ceilings where they are not cached; what counts is the later ones.
+Compiled kernels are never kept between evaluations. As many are done in each of three ways: after a
+pause as when a model is asked, in which the workers of the next evaluation are forked; one right
+after the other; and one right after the other where the referee is told what comes next, and has it
+compiled while it times, as in a sweep.
 """
 
 import itertools
