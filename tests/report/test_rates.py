@@ -146,6 +146,17 @@ def test_what_was_not_timed_is_unknown_and_a_wrong_answer_is_not_fast(tmp_path):
     assert row == ["0 of 2", "0 of 2", "0 of 2", "-", "-"]
 
 
+def test_operation_without_an_expert_is_left_out_of_who_beats_it(tmp_path):
+    """Its answers count in all else."""
+    alone = build.record(
+        build.gpu_evaluation(names=("baseline", "torch")), operation="matmul", study_id="alone"
+    )
+    row = fast_row(tmp_path, answered(1, good()), answered(2, bad()), answered(3, alone))
+    assert row == ["2 of 3", "2 of 3", "2 of 3", "-", "1 of 2"]
+    table = (tmp_path / "comparison.md").read_text().partition("Against the human expert")[2]
+    assert table.count("1 of 2: 0.50") == 2
+
+
 def test_answers_win_tie_and_lose_against_the_expert(tmp_path):
     """Each share with its interval, and what was wrong beside them."""
     report.write_comparison([answered(1, good()), answered(2, bad())], "sweep-1", tmp_path)
@@ -153,6 +164,6 @@ def test_answers_win_tie_and_lose_against_the_expert(tmp_path):
     (group,) = groups.group([good()])
     assert group.jobs[0].versus_expert.outcome is Outcome.FASTER
     table = text.partition("Against the human expert")[2]
-    assert "| faster | tie | slower | wrong or not compared |" in table
+    assert "| faster | tie | slower | wrong or not timed |" in table
     half, none = "1 of 2: 0.50 [0.09, 0.91]", "0 of 2: 0.00 [0.00, 0.66]"
     assert f"| {half} | {none} | {none} | {half} |" in table

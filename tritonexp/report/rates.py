@@ -31,6 +31,7 @@ FAST = ((1.0, BASELINE), (2.0, BASELINE), (1.0, COMPILE), (1.0, EXPERT))
 class Answer:
     """What one answer of a model came to."""
 
+    operation: str
     correct: bool
     # by reference: None for one that it was not timed beside
     versus: dict[str, Comparison | None]
@@ -58,12 +59,12 @@ def answers_of(group: Group) -> tuple[Answer, ...]:
                 continue
             if attempt is job.record.attempt:
                 # a GPU may have refused what stands for the job
-                answer = _answer(job.shown, correct=job.correct)
+                answer = _answer(group, job.shown, correct=job.correct)
             else:
                 own = attempt.evaluation
                 timed = own is not None and own.mode is Mode.GPU and view.has_times(own)
                 shown = view.Timed(evaluation=own, recorded=False) if timed and own else None
-                answer = _answer(shown, correct=attempt.status is Status.CORRECT)
+                answer = _answer(group, shown, correct=attempt.status is Status.CORRECT)
             key = attempt.completion.sample or (job.record.study_id, attempt.number)
             found[key] = min((found.get(key, answer), answer), key=_merit)
     return tuple(found.values())
@@ -94,7 +95,9 @@ def section(groups: Sequence[Group]) -> str:
             (
                 "Over all operations: fast_p is the share of answers that are correct and over p"
                 " times as fast as a reference, with the whole 95 % interval of their speed-up over"
-                " all sizes and more than the margin of a tie. Failures count as not fast."
+                " all sizes and more than the margin of a tie. Failures count as not fast;"
+                " operations without an expert, or that were not timed beside torch.compile, are"
+                " left out there."
             ),
             "",
             _fast_table(pooled),
@@ -105,7 +108,7 @@ def section(groups: Sequence[Group]) -> str:
     return "\n".join(lines)
 
 
-def _answer(shown: view.Timed | None, *, correct: bool) -> Answer:
+def _answer(group: Group, shown: view.Timed | None, *, correct: bool) -> Answer:
     versus: dict[str, Comparison | None] = dict.fromkeys((BASELINE, COMPILE, EXPERT))
     if shown is not None:
         versus |= {
@@ -113,7 +116,12 @@ def _answer(shown: view.Timed | None, *, correct: bool) -> Answer:
             COMPILE: shown.comparison("compile", None),
             EXPERT: shown.versus_expert(),
         }
-    return Answer(correct=correct, versus=versus, margin=shown.margin if shown else None)
+    return Answer(
+        operation=group.operation,
+        correct=correct,
+        versus=versus,
+        margin=shown.margin if shown else None,
+    )
 
 
 def _merit(answer: Answer) -> tuple[bool, float]:
@@ -177,12 +185,17 @@ def _fast_table(pooled: dict[tuple[str, ...], tuple[Answer, ...]]) -> str:
 
 
 def _fast(known: Sequence[Answer], p: float, reference: str) -> str:
-    fast = [answer.is_fast(p, reference) for answer in known]
-    # where none is correct, only the baseline is sure to have been there
-    is_there = any(answer.versus[reference] for answer in known) or reference == BASELINE
-    if None in fast or not is_there:
+    fast = [answer.is_fast(p, reference) for answer in _beside(known, reference)]
+    if None in fast or not fast:
         return words.MISSING
     return share(sum(bool(item) for item in fast), len(fast))
+
+
+def _beside(known: Sequence[Answer], reference: str) -> list[Answer]:
+    """The answers to operations that were timed beside a reference: some have no expert."""
+    there = {answer.operation for answer in known if answer.versus[reference]}
+    # of failures alone only the baseline is sure to have been there
+    return [answer for answer in known if reference == BASELINE or answer.operation in there]
 
 
 def _expert_table(pooled: dict[tuple[str, ...], tuple[Answer, ...]]) -> str:
@@ -191,10 +204,11 @@ def _expert_table(pooled: dict[tuple[str, ...], tuple[Answer, ...]]) -> str:
 
     kinds = (Outcome.FASTER, Outcome.TIE, Outcome.SLOWER)
     return words.table(
-        (*_columns(pooled), *(kind.value for kind in kinds), "wrong or not compared"),
+        (*_columns(pooled), *(kind.value for kind in kinds), "wrong or not timed"),
         [
-            (*key, *_shares([outcome(answer) for answer in known], kinds))
+            (*key, *_shares([outcome(answer) for answer in _beside(known, EXPERT)], kinds))
             for key, known in pooled.items()
+            if _beside(known, EXPERT)
         ],
     )
 
