@@ -6,9 +6,10 @@ import re
 import builders as build
 import pytest
 
-from tritonexp import report
+from tritonexp import jobs, report
 from tritonexp.records import Interval, Mode, Outcome, Status, StudyRecord, from_json, to_json
 from tritonexp.report import document, reproduction, speed
+from tritonexp.tracking.flatten import table_of
 
 
 def section(text: str, title: str) -> str:
@@ -63,7 +64,7 @@ def test_times_are_those_of_the_record(gpu_record):
 def test_every_speedup_carries_its_interval_and_word(gpu_record):
     """No speed-up stands without an interval and faster, slower or tie."""
     text = document.render(gpu_record)
-    speedups = re.findall(r"\d+\.\d+x( \[\d+\.\d+, \d+\.\d+\] (?:faster|slower|tie))?", text)
+    speedups = re.findall(r"\d+\.\d+x( \[\d+\.\d+, \d+\.\d+\] \((?:faster|slower|tie)\))?", text)
     assert len(speedups) > 30
     assert all(speedups)
 
@@ -74,7 +75,7 @@ def test_tie_is_called_tie():
     evaluation = build.gpu_evaluation(candidate=like_the_expert)
     text = document.render(build.record(evaluation))
     assert evaluation.comparison("liger").outcome is Outcome.TIE
-    assert re.search(r"Candidate / liger: \d\.\d+x \[[\d., ]+\] tie", text)
+    assert re.search(r"Candidate / liger: \d\.\d+x \[[\d., ]+\] \(tie\)", text)
     assert "tie" in report.headline(build.record(evaluation))
 
 
@@ -258,3 +259,71 @@ def test_builders_keep_the_modes_apart():
     evaluation = build.interpreter_evaluation()
     assert evaluation.mode is Mode.INTERPRETER
     assert not any(trial.timings for trial in evaluation.trials)
+
+
+RECORDS = {
+    "timed": lambda: build.record(build.gpu_evaluation()),
+    "doubtful": lambda: build.record(
+        build.gpu_evaluation(
+            candidate=build.trial(
+                "candidate", medians_us=[0.99 * value for value in build.MEDIANS_US["liger"]]
+            )
+        )
+    ),
+    "interpreted": lambda: build.record(build.interpreter_evaluation()),
+    "recorded": lambda: build.record(
+        build.interpreter_evaluation(), recorded_evaluation=build.gpu_evaluation()
+    ),
+    "no code": lambda: build.record(None, source=None, reason="no block"),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_artifacts_are_those_of_the_run(kind, tmp_path):
+    """What the report names is what the job's folder and MLflow's table of times come to."""
+    record = RECORDS[kind]()
+    (tmp_path / "record.json").write_text(to_json(record))
+    jobs.fill(tmp_path)
+    named = set(re.findall(r"(?m)^- `([^`]+)`", section(document.render(record), "Artifacts")))
+    there = {
+        path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
+    }
+    if table_of(record.evaluation):
+        there.add("timings.json")
+    assert named == there - {"report.md"}
+    assert ("plots/rounds.png" in named) is (kind == "doubtful")
+
+
+def without_parts(trial):
+    """A side of which neither compiling nor autotuning nor launches were counted."""
+    compiled = build.interpreter_evaluation().candidate.compiled
+    bare = [
+        dataclasses.replace(item, num_stages=None, blocks_per_sm=None, occupancy=None)
+        for item in compiled
+    ]
+    return dataclasses.replace(trial, compile_s=None, autotune_s=None, compiled=tuple(bare))
+
+
+def test_rows_and_columns_of_nothing_but_dashes_are_left_out():
+    """What an earlier version did not measure is not told as so many dashes."""
+    evaluation = build.gpu_evaluation()
+    bare = dataclasses.replace(
+        evaluation,
+        candidate=without_parts(evaluation.candidate),
+        references=tuple(map(without_parts, evaluation.references)),
+    )
+    full, less = (document.render(build.record(one)) for one in (evaluation, bare))
+    assert "of it Triton's compiler (s)" in section(full, "Host time")
+    assert "of it" not in section(less, "Host time")
+    assert "| first call (s) | 0.45" in section(less, "Host time")
+    assert "the workers themselves say" not in section(less, "Host time")
+    kernels = section(less, "What the kernel does")
+    assert "Launches per call at" not in kernels
+    assert "| warps | registers | shared memory | spills (B per thread) | fits |" in kernels
+
+
+def test_tables_explain_their_ratios(gpu_record):
+    """Where ratios stand, one line says that more than 1 means that the first is faster."""
+    text = document.render(gpu_record)
+    for title in ("Times", "Speed-ups over the baseline"):
+        assert "above 1x means that the first is faster" in section(text, title)

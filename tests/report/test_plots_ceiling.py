@@ -135,18 +135,18 @@ def test_short_sizes_are_shaded_and_every_size_tells_its_floor(draw):
     assert labels[0] == "1024x1024\n1.97 µs"
     assert labels[2] == "4096x4096\n31.53 µs"
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend == ["short: launch and latency weigh", "the ceiling, if a call costs 2 µs more"]
-    shades = [patch for patch in axes.patches if patch.get_label().startswith("short")]
+    assert legend == ["floor below 5 µs: launch and latency weigh"]
+    shades = [patch for patch in axes.patches if patch.get_label() in legend]
     assert [(patch.get_x(), patch.get_width()) for patch in shades] == [(-0.5, 1.0)]
 
 
-@pytest.mark.parametrize(
-    ("least_us", "fraction", "short"), [(2.0, 0.5, True), (4.0, 2 / 3, True), (8.0, 0.8, False)]
-)
-def test_fixed_cost_weighs_the_more_the_shorter_a_call(least_us, fraction, short):
-    """Two microseconds more halve what a call of two can reach, and leave 0.8 to one of eight."""
-    assert ceiling.fraction_with_fixed_cost(least_us) == pytest.approx(fraction)
-    assert ceiling.is_short(least_us) is short
+def test_no_line_is_drawn_that_bars_rise_above(draw):
+    """The only level line in the picture is the measured ceiling, over the whole width."""
+    (axes,) = draw(plots.draw_ceiling, build.record(build.gpu_evaluation())).axes
+    # pieces of lines are collections: those of the intervals are upright
+    pieces = [path.vertices for item in axes.collections for path in item.get_paths()]
+    assert pieces
+    assert all(len({x for x, _ in vertices}) == 1 for vertices in pieces)
 
 
 def test_failed_candidate_is_a_cross_at_each_size(draw):
@@ -238,7 +238,7 @@ def test_section_has_every_sides_part_and_names_short_sizes():
     text = ceiling.section(record, view.timed(record))
     assert "| size | bound by | floor (µs) | candidate | baseline | liger |" in text
     assert "| 1024x1024 | memory | 1.97 | 0.48 | 0.08 | - |" in text
-    assert "is left of the ceiling 1024x1024 (0.50)." in text
+    assert "Where it is below 5 µs (1024x1024), a low fraction may be due to these" in text
     assert text.endswith("by size, beside the ceiling](plots/ceiling.png)")
 
 

@@ -231,5 +231,5 @@ def test_section_lists_each_doubt_with_its_reason():
     assert "1 of 8 verdicts at single sizes" in text
     row = next(line for line in text.splitlines() if line.startswith("| 2048x2048"))
     assert row.split(" | ")[1] == "liger"
-    assert " tie | 21 | interval crosses 1.010 |" in row
+    assert " (tie) | 21 | interval crosses 1.010 |" in row
     assert text.endswith("](plots/rounds.png)")

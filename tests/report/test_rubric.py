@@ -1,6 +1,7 @@
 """Ratings follow from measured facts by the written rules."""
 
 import dataclasses
+import re
 
 import builders as build
 import pytest
@@ -78,3 +79,29 @@ def test_untidy_source_loses_a_point_per_rule():
     source = "\n".join(lines).replace(', mask=mask, other=-float("inf")', "")
     record = build.record(build.gpu_evaluation(), source=source)
     assert scores(record)["Code quality"] == 3
+
+
+def note_of(record, aspect):
+    """The note of one rating."""
+    facts = analyse(record.attempt.source)
+    return next(item.note for item in rubric.rate(record, facts) if item.aspect == aspect)
+
+
+def test_faults_of_a_kind_cost_one_point_however_many():
+    """Two loads without a mask are one kind of fault, and the rule says so."""
+    load = 'tl.load(x_ptr + row * x_row_stride + columns, mask=mask, other=-float("inf"))'
+    bare = "tl.load(x_ptr + columns)"
+    source = build.CANDIDATE_SOURCE.replace(load, f"{bare} + {bare}")
+    record = build.record(build.gpu_evaluation(), source=source)
+    assert scores(record)["Code quality"] == 4
+    assert note_of(record, "Code quality") == "2 loads or stores without a mask."
+    assert "for each kind of fault" in dict(rubric.RULES)["Code quality"]
+
+
+def test_fractions_of_the_ceiling_are_told_with_their_estimate():
+    """An interval never stands alone."""
+    evaluation = build.gpu_evaluation(names=("baseline", "torch"))
+    record = build.record(evaluation)
+    pattern = r"0\.72 \[0\.7\d, 0\.7\d\] of the ceiling"
+    assert re.search(pattern, note_of(record, "Optimisation"))
+    assert re.search(pattern, note_of(record, "Performance"))

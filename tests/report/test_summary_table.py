@@ -26,6 +26,16 @@ def test_summary_shows_times_intervals_and_verdicts():
     assert "of ceiling" in text
 
 
+def test_summary_explains_its_ratios():
+    """0.9x (slower) has its word in brackets, and a line says what above 1x means."""
+    slow = build.scaled(build.gpu_evaluation(), 1.2)
+    text = printed(build.record(slow), width=160)
+    assert "above 1x the candidate is faster" in text
+    row = next(line for line in text.splitlines() if line.strip().startswith("over liger"))
+    assert row.count("x (slower)") == len(build.SIZES) + 1
+    assert "x (faster)" in text
+
+
 def test_narrow_terminal_cuts_no_figure():
     """At 60 columns the sizes are spread over several tables, each figure whole."""
     evaluation = build.gpu_evaluation()

@@ -4,7 +4,7 @@ import math
 import builders as build
 import pytest
 
-from tritonexp.records import Interval, Outcome, Status
+from tritonexp.records import Interval, Mode, Outcome, Status
 from tritonexp.tracking.flatten import figures_of, params_of, table_of, tags_of
 from tritonexp.tracking.notes import note_of
 
@@ -104,7 +104,7 @@ def test_generation_failure_has_no_measured_figure():
 
 
 def test_interpreted_kernel_has_no_score_and_no_time():
-    """What was verified without a GPU shows times only as recorded, under that name."""
+    """What was verified without a GPU shows times only as recorded, the score too."""
     record = build.record(
         build.interpreter_evaluation(), recorded_evaluation=build.gpu_evaluation()
     )
@@ -112,9 +112,76 @@ def test_interpreted_kernel_has_no_score_and_no_time():
     assert figures["correct"] == 1.0
     assert not {name for name in figures if name.startswith(("score", "speedup", "fraction"))}
     assert figures["recorded/speedup_vs_expert"] > 1
+    assert figures["recorded/score"] == figures["recorded/speedup_vs_baseline"]
     assert (tags["gpu"], tags["mode"]) == ("none", "interpreter")
     assert tags["recorded_gpu"] == "NVIDIA H200"
     assert not [figure for figure in figures_of(record) if figure.name.startswith("size/")]
+
+
+def from_api(record):
+    """The same answer, asked through the API."""
+    (attempt,) = record.attempts
+    completion = dataclasses.replace(attempt.completion, origin="api")
+    return dataclasses.replace(
+        record, attempts=(dataclasses.replace(attempt, completion=completion),)
+    )
+
+
+def scores(record, mode=None):
+    """The metrics that are scores."""
+    figures = {figure.name: figure.value for figure in figures_of(record, mode)}
+    return {name: value for name, value in figures.items() if name.endswith("score")}
+
+
+def interpreted(status=Status.CORRECT, recorded=None):
+    """Make the record of a study without a GPU."""
+    failing = 0 if status is Status.CORRECT else 3
+    return build.record(
+        build.interpreter_evaluation(status=status, failing=failing), recorded_evaluation=recorded
+    )
+
+
+def test_averages_without_a_gpu_are_over_right_and_wrong():
+    """A failure has a score where a right kernel has one, and in no other."""
+    right = scores(interpreted(recorded=build.gpu_evaluation()))
+    wrong = scores(interpreted(Status.INCORRECT))
+    assert list(right) == list(wrong) == ["recorded/score"]
+    assert wrong["recorded/score"] == 0.0
+    average = (right["recorded/score"] + wrong["recorded/score"]) / 2
+    assert average == pytest.approx(right["recorded/score"] / 2)
+
+
+def test_kernels_that_nobody_timed_have_no_score():
+    """A model's new answers without a GPU: neither the right nor the wrong ones have one."""
+    assert scores(from_api(interpreted())) == {}
+    assert scores(from_api(interpreted(Status.INCORRECT))) == {}
+    assert scores(interpreted()) == {}
+
+
+def test_kernel_that_a_gpu_refused_scores_zero():
+    """Right in the interpreter, and wrong on the GPU that recorded it."""
+    subject = build.trial("candidate", status=Status.INCORRECT, reason=REASON)
+    record = interpreted(recorded=build.gpu_evaluation(candidate=subject))
+    assert scores(record) == {"recorded/score": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [(None, "score"), (Mode.GPU, "score"), (Mode.INTERPRETER, "recorded/score")],
+)
+def test_answer_without_code_counts_where_its_neighbours_do(mode, name):
+    """Nothing was evaluated, so the machine's mode says which score the failure belongs to."""
+    record = build.record(source=None)
+    assert scores(record, mode) == {name: 0.0}
+    assert tags_of(record, mode)["mode"] == str(mode or "none")
+
+
+def test_what_was_evaluated_tells_its_own_mode():
+    """A mode that is handed over does not change what the record says."""
+    assert scores(ended(Status.INCORRECT), Mode.INTERPRETER) == {"score": 0.0}
+    record = interpreted(recorded=build.gpu_evaluation())
+    assert scores(record, Mode.GPU) == scores(record)
+    assert tags_of(record, Mode.GPU)["mode"] == "interpreter"
 
 
 def test_without_expert_the_comparison_is_two_way():
@@ -171,7 +238,7 @@ def test_unknown_cost_of_one_attempt_leaves_no_total():
 
 def test_params_are_the_choices():
     """The parameters are what the job was asked to do."""
-    assert params_of(timed()) == {
+    choices = {
         "operation": "softmax",
         "model": "recorded",
         "prompt": "baseline_only",
@@ -181,6 +248,35 @@ def test_params_are_the_choices():
         "expert": "auto",
         "seed": "0",
     }
+    record = dataclasses.replace(timed(), config={"model": {"name": "recorded"}, "seed": 0})
+    assert params_of(record) == choices
+
+
+def test_params_tell_what_was_set_inside_of_a_choice():
+    """Effort, path, extents and the like, so that runs can be filtered by them."""
+    config = {
+        "model": {"name": "sonnet", "effort": "low", "path": None, "api_key_env": "KEY"},
+        "sizes": {"name": "study", "custom": [[128, 128], [7, 9]]},
+        "profile": {"name": "ncu"},
+        "tracking": {"folder": "mlruns"},
+        "contenders": ["torch", "house"],
+        "sandbox": True,
+        "seed": 3,
+    }
+    params = params_of(dataclasses.replace(timed(), config=config))
+    assert {name: params[name] for name in params if name not in params_of(timed())} == {
+        "model.effort": "low",
+        "sizes.custom": "[[128,128],[7,9]]",
+        "profile.name": "ncu",
+        "contenders": "[torch,house]",
+        "sandbox": "true",
+    }
+
+
+def test_param_that_mlflow_would_refuse_is_left_out():
+    """A list of thousands of sizes keeps no run out of the store."""
+    config = {"sizes": {"custom": [[1, 1]] * 5000}}
+    assert "sizes.custom" not in params_of(dataclasses.replace(timed(), config=config))
 
 
 def test_note_tells_speedup_interval_and_verdict():

@@ -13,7 +13,7 @@ import builders as build
 import pytest
 from mlflow import MlflowClient
 
-from tritonexp.records import from_json
+from tritonexp.records import Mode, from_json
 from tritonexp.tracking import Store
 
 # mlflow's own, of pandas and SQLAlchemy
@@ -189,14 +189,63 @@ def test_experiment_explains_its_columns(shared_store):
     assert "`score`" in tags["mlflow.note.content"]
 
 
-def test_page_shows_columns_that_runs_have(store, make_job):
-    """The saved view that the page names exists, and each of its columns is logged."""
-    run = client_of(store).get_run(store.log(make_job()))
+def columns_of(store):
+    """The columns of the saved view that the page names, each a group and a name."""
     tags = client_of(store).get_experiment(store.experiment_id).tags
     key = store.ui_page.rpartition("viewStateShareKey=")[2]
-    for column in json.loads(tags[f"mlflow.sharedViewState.{key}"])["selectedColumns"]:
-        group, name = column.split(".")
-        assert name.strip("`") in getattr(run.data, group)
+    columns = json.loads(tags[f"mlflow.sharedViewState.{key}"])["selectedColumns"]
+    return [
+        (group, name.strip("`")) for group, _, name in (item.partition(".") for item in columns)
+    ]
+
+
+def test_page_shows_columns_that_runs_have(store, make_job):
+    """Each column is logged of a run on a GPU, or of one without that shows recorded figures."""
+    recorded = {
+        "evaluation": build.interpreter_evaluation(),
+        "recorded_evaluation": build.gpu_evaluation(),
+    }
+    runs = [
+        client_of(store).get_run(store.log(job))
+        for job in (make_job(), make_job("study-2", **recorded))
+    ]
+    for group, name in columns_of(store):
+        assert any(name in getattr(run.data, group) for run in runs)
+    assert {("metrics", "score"), ("metrics", "recorded/score")} <= set(columns_of(store))
+    for run, score in zip(runs, ("score", "recorded/score"), strict=True):
+        assert [name for name in run.data.metrics if name.endswith("score")] == [score]
+
+
+def test_view_of_an_earlier_version_is_renewed(shared_store, store):
+    """A store that was made with fewer columns shows the new ones, and keeps its description."""
+    client, name = client_of(store), client_of(store).get_experiment(store.experiment_id).name
+    key = store.ui_page.rpartition("viewStateShareKey=")[2]
+    old = json.dumps({"selectedColumns": ["metrics.`correct`"]})
+    client.set_experiment_tag(store.experiment_id, f"mlflow.sharedViewState.{key}", old)
+    client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "mine")
+    again = Store.open(shared_store, experiment=name)
+    assert ("metrics", "recorded/score") in columns_of(again)
+    tags = client.get_experiment(store.experiment_id).tags
+    assert tags["mlflow.note.content"] == "mine"
+
+
+def test_settings_of_a_run_can_be_filtered(store, make_job):
+    """Effort and extents are parameters that MLflow takes and finds."""
+    config = {"model": {"effort": "low"}, "sizes": {"custom": [[128, 128]]}}
+    run_id = store.log(make_job(config=config))
+    store.log(make_job("study-2", config={"model": {"effort": "high"}}))
+    wanted = "params.`model.effort` = 'low' and params.`sizes.custom` = '[[128,128]]'"
+    (found,) = client_of(store).search_runs([store.experiment_id], wanted)
+    assert found.info.run_id == run_id
+
+
+def test_mode_of_an_answer_without_code_is_the_machines(store, make_job):
+    """Without a GPU its failure is not the only score that there is."""
+    job = make_job(evaluation=None, source=None)
+    run = client_of(store).get_run(store.log(job, Mode.INTERPRETER))
+    assert run.data.metrics["recorded/score"] == 0.0
+    assert "score" not in run.data.metrics
+    assert run.data.tags["mode"] == "interpreter"
 
 
 def test_ui_command_is_one_that_the_shell_takes_apart(shared_store):

@@ -29,10 +29,8 @@ from tritonexp.report import view, words
 Kind = Literal["memory", "compute"]
 
 ITEMSIZE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-# a launch and one way to memory and back take about this long, however little there is to do
-FIXED_US = 2.0
-# where such a cost would leave less than this of the ceiling, a size is called short
-SHORT_FRACTION = 0.7
+# a floor below this is no longer than some launches and ways to memory, which it leaves out
+SHORT_US = 5.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,14 +99,9 @@ def rate_of(trial: Trial, size: Size, bound: Bound) -> Rate | None:
     )
 
 
-def fraction_with_fixed_cost(least_us: float) -> float:
-    """The part of the ceiling that is left to a call that takes FIXED_US beyond its least time."""
-    return least_us / (least_us + FIXED_US)
-
-
 def is_short(least_us: float) -> bool:
-    """Whether launch and latency weigh so much that no kernel comes near the ceiling."""
-    return fraction_with_fixed_cost(least_us) < SHORT_FRACTION
+    """Whether launch and latency weigh so much that a part of the ceiling says little."""
+    return least_us < SHORT_US
 
 
 def intensity_of(
@@ -118,11 +111,25 @@ def intensity_of(
 
     Known where the floor is made of operations, and the brief tells the shapes of all tensors.
     """
-    least_us, size_bytes = floor_us(evaluation, size), _tensor_bytes(brief, size, evaluation.dtype)
+    least_us, size_bytes = floor_us(evaluation, size), call_bytes(brief, size, evaluation.dtype)
     if bound.kind != "compute" or least_us is None or size_bytes is None:
         return None
     # us x TFLOP/s = 1e6 operations
     return least_us * bound.rate * 1e6 / size_bytes
+
+
+def call_bytes(brief: OperationBrief, size: Size, dtype: str) -> int | None:
+    """Bytes of all tensor arguments and results, by their shapes as the brief words them.
+
+    None where it does not word the shapes of all of them.
+    """
+    extents, itemsize = size.as_dict(), ITEMSIZE_BYTES.get(dtype)
+    texts = [*(argument.description for argument in brief.arguments), brief.result]
+    told = [shape for text in texts for shape in re.findall(r"tensor \[(.*?)\]", text)]
+    shapes = [shape.split(", ") for shape in told]
+    if itemsize is None or not shapes or not {axis for one in shapes for axis in one} <= {*extents}:
+        return None
+    return itemsize * sum(math.prod(extents[axis] for axis in shape) for shape in shapes)
 
 
 def section(record: StudyRecord, shown: view.Timed | None) -> str:
@@ -163,7 +170,7 @@ def section(record: StudyRecord, shown: view.Timed | None) -> str:
         ),
     ]
     short = [
-        f"{size.label} ({words.fraction(fraction_with_fixed_cost(least))})"
+        size.label
         for size in evaluation.sizes
         if (least := floor_us(evaluation, size)) is not None and is_short(least)
     ]
@@ -171,8 +178,9 @@ def section(record: StudyRecord, shown: view.Timed | None) -> str:
         lines += [
             "",
             (
-                "In short calls launch and latency weigh as much as the work: where these cost"
-                f" {FIXED_US:g} µs a call, there is left of the ceiling {', '.join(short)}."
+                "The floor leaves out what a launch and the way to memory take, which was not"
+                f" measured. Where it is below {SHORT_US:g} µs ({', '.join(short)}), a low"
+                " fraction may be due to these rather than to the kernel."
             ),
         ]
     picture = f"{record.brief.title}: achieved {' and '.join(item.unit for item in bounds)} by size"
@@ -187,17 +195,6 @@ def _floor_of(evaluation: Evaluation, size: Size) -> tuple[float | None, str | N
         ((item.floor_us, item.floor_kind) for item in timings if item.floor_us is not None),
         (None, None),
     )
-
-
-def _tensor_bytes(brief: OperationBrief, size: Size, dtype: str) -> int | None:
-    """Bytes of all tensor arguments and results, by their shapes as the brief words them."""
-    extents, itemsize = size.as_dict(), ITEMSIZE_BYTES.get(dtype)
-    texts = [*(argument.description for argument in brief.arguments), brief.result]
-    told = [shape for text in texts for shape in re.findall(r"tensor \[(.*?)\]", text)]
-    shapes = [shape.split(", ") for shape in told]
-    if itemsize is None or not shapes or not {axis for one in shapes for axis in one} <= {*extents}:
-        return None
-    return itemsize * sum(math.prod(extents[axis] for axis in shape) for shape in shapes)
 
 
 def _name(trial: Trial) -> str:

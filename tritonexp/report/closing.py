@@ -5,8 +5,8 @@ Does not cover how to run the job again: see reproduction.
 
 from __future__ import annotations
 
-from tritonexp.records import Calibration, Clock, Evaluation, Mode, Outcome, Status, StudyRecord
-from tritonexp.report import rubric, speed, view, words
+from tritonexp.records import Calibration, Evaluation, Mode, Outcome, Status, StudyRecord
+from tritonexp.report import buffers, rubric, speed, view, words
 from tritonexp.report.code import CodeFacts
 
 
@@ -51,11 +51,8 @@ def validity(record: StudyRecord, shown: view.Timed | None) -> str:
             " open), about"
             f" {words.time_us(protocol.window_us)} µs of calls per side and round."
         )
-        if protocol.clock is Clock.GRAPH:
-            lines.append(
-                f"- Rotating buffers together hold {protocol.cold_factor:g} times the L2, so that"
-                " a call finds cold data."
-            )
+        if held := buffers.sentence(record.brief, evaluation):
+            lines.append(f"- {held}")
         lines.append(
             "- A ratio is the median of per-round ratios with a 95 % interval."
             + speed.margin_sentence(shown)
@@ -259,19 +256,23 @@ def attempts(record: StudyRecord) -> str:
                 words.number(attempt.completion.latency_s, 1),
             )
         )
-    return "## Attempts\n\n" + words.table(
-        (
-            "attempt",
-            "status",
-            "reason",
-            "over the baseline",
-            "tokens in",
-            "tokens out",
-            "cost",
-            "latency (s)",
-        ),
-        rows,
+    header = (
+        "attempt",
+        "status",
+        "reason",
+        "over the baseline",
+        "tokens in",
+        "tokens out",
+        "cost",
+        "latency (s)",
     )
+    blocks = ["## Attempts"]
+    if view.first_correct_stands(record):
+        blocks.append(
+            f"Strategy `{record.choices.strategy}` takes the fastest correct answer. Here nothing"
+            " was timed, so the first correct one was taken, which need not be the fastest."
+        )
+    return "\n\n".join([*blocks, words.table(*words.without_dashes(header, rows))])
 
 
 def ratings(record: StudyRecord, facts: CodeFacts | None) -> str:

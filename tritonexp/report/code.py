@@ -13,12 +13,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LANGUAGE = "triton.language"
+from tritonexp.report import syntax, tiles
+
 # names that are habit in numerical code although they are one letter long
 CONVENTIONAL_NAMES = frozenset("abcdhijkmnopqstvwxy_")
 # smaller whole numbers are mostly axes, powers and warps rather than sizes
 SMALLEST_SIZE = 32
 LONGEST_LINE = 120
+# functions of triton.language that take a tensor descriptor, and what they do with it
+DESCRIPTOR_CALLS = {"load_tensor_descriptor": "load", "store_tensor_descriptor": "store"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +32,12 @@ class KernelFacts:
     line: int
     parameters: tuple[str, ...]
     configurations: int | None  # of @triton.autotune; None where it is not autotuned
-    loads: int
+    loads: int  # by pointers and by descriptors
     unguarded_loads: int  # neither mask nor boundary_check nor descriptor
+    descriptor_loads: int  # as in a_desc.load([...]), which the hardware keeps in bounds
     stores: int
     unguarded_stores: int
+    descriptor_stores: int
     loops: int
     language_calls: tuple[tuple[str, int], ...]  # as in ("max", 1), most frequent first
     casts: tuple[str, ...]  # as in float32
@@ -51,7 +56,7 @@ class CodeFacts:
     undocumented: tuple[str, ...]  # functions with neither a docstring nor a comment
     launches: tuple[str, ...]  # as in softmax_kernel[grid](...)
     launch_options: tuple[str, ...]  # as in num_warps=8
-    blocks: tuple[str, ...]  # as in BLOCK_SIZE = triton.next_power_of_2(n_cols)
+    blocks: tuple[str, ...]  # as in BLOCK_SIZE = triton.next_power_of_2(n_cols): see tiles
     torch_calls: tuple[str, ...]  # as in torch.empty_like
     equal_sizes: tuple[str, ...]  # as in n_cols == 4096: a special case for one size
     odd_names: tuple[str, ...]  # one letter, and not conventional
@@ -65,24 +70,16 @@ def analyse(source: str) -> CodeFacts | None:
     # a source can be nested too deeply for the parser
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
-    language = _aliases(tree, LANGUAGE)
-    triton = _aliases(tree, "triton")
-    jit_names = {f"{alias}.jit" for alias in triton} | _aliases(tree, "triton.jit")
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    kernels = [node for node in _functions(tree) if _decorated(node, jit_names)]
-    names = {node.name for node in kernels}
+    kernels = syntax.kernels(tree)
     comment_lines, code_lines = _lines_by_kind(source)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    launches = [
-        node
-        for node in calls
-        if isinstance(node.func, ast.Subscript) and _is_named(node.func.value, names)
-    ]
+    launches = syntax.launches(tree, {node.name for node in kernels})
+    modules = {name: syntax.aliases(tree, name) for name in (syntax.LANGUAGE, "triton", "torch")}
     return CodeFacts(
         lines=len(source.splitlines()),
         code_lines=len(code_lines),
         comments=len(comment_lines),
-        kernels=tuple(_kernel_facts(node, language, triton) for node in kernels),
+        kernels=tuple(_kernel_facts(node, modules) for node in kernels),
         functions=len(functions),
         undocumented=tuple(
             node.name
@@ -96,11 +93,11 @@ def analyse(source: str) -> CodeFacts | None:
             for word in node.keywords
             if word.arg in {"num_warps", "num_stages", "num_ctas", "maxnreg"}
         ),
-        blocks=_unique(_block_choices(tree, launches)),
+        blocks=tiles.blocks(tree),
         torch_calls=_unique(
             ast.unparse(node.func)
-            for node in calls
-            if ast.unparse(node.func).split(".")[0] in _aliases(tree, "torch")
+            for node in syntax.calls(tree)
+            if ast.unparse(node.func).split(".")[0] in modules["torch"]
         ),
         equal_sizes=_unique(_equal_sizes(tree)),
         odd_names=_unique(_odd_names(tree)),
@@ -108,23 +105,30 @@ def analyse(source: str) -> CodeFacts | None:
     )
 
 
-def _kernel_facts(node: ast.FunctionDef, language: set[str], triton: set[str]) -> KernelFacts:
-    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+def _kernel_facts(node: ast.FunctionDef, modules: dict[str, set[str]]) -> KernelFacts:
     inner = [item for statement in node.body for item in ast.walk(statement)]
-    calls = [item for item in inner if isinstance(item, ast.Call)]
-    named = [(name, call) for call in calls if (name := _member(call.func, language)) is not None]
+    calls = list(syntax.calls(node))
+    language = modules[syntax.LANGUAGE]
+    named = [
+        (name, call) for call in calls if (name := syntax.member(call.func, language)) is not None
+    ]
     loads = [call for name, call in named if name == "load"]
     stores = [call for name, call in named if name == "store"]
+    by_descriptor = Counter(
+        name for call in calls if (name := _descriptor_method(call, modules)) is not None
+    )
     return KernelFacts(
         name=node.name,
         line=node.lineno,
-        parameters=tuple(item.arg for item in arguments),
-        configurations=_configurations(node, triton),
-        loads=len(loads),
+        parameters=tuple(item.arg for item in syntax.parameters(node)),
+        configurations=_configurations(node, modules["triton"]),
+        loads=len(loads) + by_descriptor["load"],
         # the mask is the second positional argument of a load and the third of a store
         unguarded_loads=sum(not _guarded(call, 2) for call in loads),
-        stores=len(stores),
+        descriptor_loads=by_descriptor["load"],
+        stores=len(stores) + by_descriptor["store"],
         unguarded_stores=sum(not _guarded(call, 3) for call in stores),
+        descriptor_stores=by_descriptor["store"],
         loops=sum(isinstance(item, ast.For | ast.While) for item in inner),
         language_calls=tuple(Counter(name for name, _ in named).most_common()),
         casts=_unique(
@@ -148,63 +152,31 @@ def _kernel_facts(node: ast.FunctionDef, language: set[str], triton: set[str]) -
     )
 
 
-def _aliases(tree: ast.Module, module: str) -> set[str]:
-    """The names under which a module, or a member of one, is used in the file."""
-    parent, _, member = module.rpartition(".")
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {item.asname or item.name for item in node.names if item.name == module}
-        elif isinstance(node, ast.ImportFrom) and node.module == parent and parent:
-            found |= {item.asname or item.name for item in node.names if item.name == member}
-    return found
-
-
-def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-
-
-def _decorated(node: ast.FunctionDef, names: set[str]) -> bool:
-    plain = (item.func if isinstance(item, ast.Call) else item for item in node.decorator_list)
-    return any(ast.unparse(item) in names for item in plain)
+def _descriptor_method(call: ast.Call, modules: dict[str, set[str]]) -> str | None:
+    """What a call does, load or store, where it is that of a tensor descriptor."""
+    if syntax.member(call.func, modules[syntax.LANGUAGE]) in DESCRIPTOR_CALLS:
+        return DESCRIPTOR_CALLS[ast.unparse(call.func).rpartition(".")[2]]
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in {"load", "store"}:
+        return None
+    # a method of whatever is no module; a kernel has nothing else with such methods
+    is_module = ast.unparse(call.func.value) in set().union(*modules.values())
+    return None if is_module else call.func.attr
 
 
 def _configurations(node: ast.FunctionDef, triton: set[str]) -> int | None:
     for item in node.decorator_list:
-        if isinstance(item, ast.Call) and _member(item.func, triton) == "autotune":
+        if isinstance(item, ast.Call) and syntax.member(item.func, triton) == "autotune":
             return sum(
-                isinstance(part, ast.Call) and _member(part.func, triton) == "Config"
+                isinstance(part, ast.Call) and syntax.member(part.func, triton) == "Config"
                 for part in ast.walk(item)
             )
     return None
-
-
-def _member(function: ast.expr, modules: set[str]) -> str | None:
-    parent, _, member = ast.unparse(function).rpartition(".")
-    return member if parent in modules else None
-
-
-def _is_named(node: ast.expr, names: set[str]) -> bool:
-    return isinstance(node, ast.Name) and node.id in names
 
 
 def _guarded(call: ast.Call, positions: int) -> bool:
     return len(call.args) >= positions or any(
         word.arg in {"mask", "boundary_check"} for word in call.keywords
     )
-
-
-def _block_choices(tree: ast.Module, launches: list[ast.Call]) -> Iterator[str]:
-    # a block size is a capital name, either assigned or handed over in a launch
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-            if isinstance(target, ast.Name) and target.id.isupper() and "BLOCK" in target.id:
-                yield f"{target.id} = {ast.unparse(node.value)}"
-    for node in launches:
-        for word in node.keywords:
-            if word.arg and "BLOCK" in word.arg and isinstance(word.value, ast.Constant | ast.Call):
-                yield f"{word.arg} = {ast.unparse(word.value)}"
 
 
 def _equal_sizes(tree: ast.Module) -> Iterator[str]:

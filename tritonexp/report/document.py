@@ -58,7 +58,7 @@ def render(record: StudyRecord) -> str:
         closing.limits(record, shown),
         closing.candidates(record, shown),
         closing.attempts(record),
-        reproduction.ARTIFACTS,
+        reproduction.artifacts(record, shown),
         reproduction.reproduce(record),
         closing.ratings(record, facts),
     )

@@ -10,12 +10,10 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from tritonexp.records import Comparison, Interval, Mode, Status, StudyRecord
+from tritonexp.records import Comparison, Evaluation, Interval, Mode, Status, StudyRecord
 from tritonexp.report import view, words
+from tritonexp.report.settings import settings_of
 from tritonexp.statistics import geometric_mean, proportion_interval
-
-# choices that split a group where they vary within the sweep
-SETTINGS = ("strategy", "sizes", "timing", "expert")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class Job:
     versus_expert: Comparison | None
     fraction_of_ceiling: float | None
     where: str  # GPU and date of the speed-ups, or "-"
-    error_ulp: float | None
+    error: str  # in ulp, with where it was measured, or "-"
 
     @property
     def recorded(self) -> bool:
@@ -38,9 +36,15 @@ class Job:
 
     @property
     def score(self) -> float | None:
-        """The speed-up over the baseline, 0 for a failure, None where nothing was timed."""
+        """The speed-up over the baseline, 0 for a failure, None where nothing was timed.
+
+        Without a GPU, only recorded answers have recorded figures that a failure can count among.
+        """
         if not self.correct:
-            return 0.0
+            evaluation = self.record.evaluation
+            timed = evaluation is None or evaluation.mode is Mode.GPU
+            is_recorded = self.record.attempt.completion.origin == "recorded"
+            return 0.0 if timed or is_recorded else None
         if self.versus_baseline is None:
             return None
         return self.versus_baseline.speedup or 0.0
@@ -53,7 +57,7 @@ class Group:
     operation: str
     model: str
     prompt: str
-    setting: str  # as in sizes=study, "" where no other choice varies
+    setting: str  # as in sizes=study model.effort=low, "" where nothing else varies
     jobs: tuple[Job, ...]
 
     @property
@@ -80,7 +84,7 @@ class Group:
 
     @property
     def score(self) -> float | None:
-        """Arithmetic mean of the jobs' scores; None where a correct job was not timed."""
+        """Arithmetic mean of the jobs' scores; None where a job that could be timed was not."""
         scores = [job.score for job in self.jobs]
         known = [score for score in scores if score is not None]
         return statistics.fmean(known) if len(known) == len(scores) else None
@@ -101,14 +105,10 @@ class Group:
 
 
 def group(records: Sequence[StudyRecord]) -> tuple[Group, ...]:
-    """Group records by operation, model, prompt and whichever setting varies."""
-    varying = [
-        name for name in SETTINGS if len({getattr(item.choices, name) for item in records}) > 1
-    ]
+    """Group records by operation, model, prompt and whatever else was set differently."""
     found: dict[tuple[str, str, str, str], list[StudyRecord]] = {}
-    for record in records:
+    for record, setting in zip(records, settings_of(records), strict=True):
         choices = record.choices
-        setting = " ".join(f"{name}={getattr(choices, name)}" for name in varying)
         key = (choices.operation, choices.model, choices.prompt, setting)
         found.setdefault(key, []).append(record)
     return tuple(
@@ -179,8 +179,16 @@ def _job(record: StudyRecord) -> Job:
             usable.fraction_of_ceiling(usable.evaluation.candidate) if usable else None
         ),
         where=_where(record, evaluation.mode if evaluation else None, shown),
-        error_ulp=evaluation.candidate.error_ulp if evaluation else None,
+        error=_error(evaluation),
     )
+
+
+def _error(evaluation: Evaluation | None) -> str:
+    error_ulp = evaluation.candidate.error_ulp if evaluation else None
+    if evaluation is None or error_ulp is None:
+        return words.MISSING
+    place = "interpreter" if evaluation.mode is Mode.INTERPRETER else "GPU"
+    return f"{words.ulp(error_ulp)} ({place})"
 
 
 def other_protocol(record: StudyRecord, shown: view.Timed | None) -> bool:
@@ -193,4 +201,10 @@ def other_protocol(record: StudyRecord, shown: view.Timed | None) -> bool:
 def _where(record: StudyRecord, mode: Mode | None, shown: view.Timed | None) -> str:
     if shown is None or other_protocol(record, shown):
         return "interpreter, not timed" if mode is Mode.INTERPRETER else words.MISSING
-    return f"recorded on {shown.where}" if shown.recorded else shown.where
+    if not shown.recorded:
+        return shown.where
+    asked = record.evaluation.sizes if record.evaluation else shown.evaluation.sizes
+    if shown.evaluation.sizes == asked:
+        return f"recorded on {shown.where}"
+    sizes = ", ".join(size.label for size in shown.evaluation.sizes)
+    return f"recorded on {shown.where}, at {sizes} and not at the sizes asked for"

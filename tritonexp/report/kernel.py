@@ -135,11 +135,9 @@ def _kernel_line(kernel: KernelFacts) -> str:
         if name in {"max", "min", "sum", "reduce", "argmax", "argmin", "dot", "cumsum"}
     ]
     parts = [
-        (
-            f"- `{kernel.name}` (line {kernel.line}):"
-            f" {words.plural(kernel.loads, 'load')}, {kernel.loads - kernel.unguarded_loads} masked"
-        ),
-        f"{words.plural(kernel.stores, 'store')}, {kernel.stores - kernel.unguarded_stores} masked",
+        f"- `{kernel.name}` (line {kernel.line}): "
+        + _accesses("load", kernel.loads, kernel.unguarded_loads, kernel.descriptor_loads),
+        _accesses("store", kernel.stores, kernel.unguarded_stores, kernel.descriptor_stores),
         words.plural(kernel.loops, "loop"),
         f"reductions and dots: {', '.join(reductions) if reductions else 'none'}",
         f"casts: {', '.join(kernel.casts) if kernel.casts else 'none'}",
@@ -152,14 +150,24 @@ def _kernel_line(kernel: KernelFacts) -> str:
     return "; ".join(parts)
 
 
+def _accesses(noun: str, amount: int, unguarded: int, by_descriptor: int) -> str:
+    """As in 3 loads, 1 masked, 2 by tensor descriptor."""
+    masked = amount - unguarded - by_descriptor
+    text = f"{words.plural(amount, noun)}"
+    if masked or amount > by_descriptor:
+        text += f", {masked} masked"
+    return text + (f", {by_descriptor} by tensor descriptor" if by_descriptor else "")
+
+
 def _measured_facts(shown: view.Timed) -> str:
     evaluation = shown.evaluation
     trial = evaluation.candidate
     lines = [f"As {shown.label}:", ""]
-    lines += [
-        work.launches(evaluation),
-        f"- Launches of its own kernels per call: {words.count(rubric.own_launches(trial))}",
-    ]
+    if launches := work.launches(evaluation):
+        lines.append(launches)
+    own = rubric.own_launches(trial)
+    if own is not None:
+        lines.append(f"- Launches of its own kernels per call: {words.count(own)}")
     lines += [
         f"- `{item.name}`: {words.plural(item.launches, 'launch')} ("
         f"{'its own' if item.own else 'not its own'}), {words.fraction(item.share)} of the"
@@ -189,15 +197,17 @@ def _measured_facts(shown: view.Timed) -> str:
         ),
         "",
         words.table(
-            (
-                "size",
-                "least bytes",
-                "bytes moved",
-                "bound by",
-                "candidate's fraction of the ceiling",
-                "baseline's",
-            ),
-            rows,
+            *words.without_dashes(
+                (
+                    "size",
+                    "least bytes",
+                    "bytes moved",
+                    "bound by",
+                    "candidate's fraction of the ceiling",
+                    "baseline's",
+                ),
+                rows,
+            )
         ),
     ]
     return "\n".join(lines)

@@ -22,11 +22,12 @@ from tritonexp.records import (
     sha256_of,
 )
 from tritonexp.report import view
+from tritonexp.report.settings import NAMED, settings_of
 
-# choices that runs must share to be matched, besides the kernel; the first three make the name
-ALIKE = ("operation", "model", "prompt", "strategy", "sizes", "expert", "seed")
-NAMED = 3
 SHA_LETTERS = 8
+TIMING = "timing"
+# what runs must share to be matched, besides the kernel, operation, model, prompt and seed
+ALIKE = (*(group for group in NAMED if group != TIMING), "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,9 @@ class Run:
     """One run, with its times where it has any that count."""
 
     record: StudyRecord
+    protocol: str  # as it was chosen, with what was changed in it: host_clock timing.rounds=40
     shown: view.Timed | None
     why: str  # why there are no times, "" otherwise
-
-    @property
-    def protocol(self) -> str:
-        """The timing protocol as it was chosen."""
-        return self.record.choices.timing
 
     @property
     def by_host(self) -> bool:
@@ -77,7 +74,7 @@ class Match:
 
     name: str
     runs: tuple[Run, ...]
-    repeated: tuple[StudyRecord, ...]  # later runs of a protocol that one run stands for
+    repeated: tuple[str, ...]  # the protocols of later runs, which an earlier one stands for
 
     @property
     def timed(self) -> tuple[Run, ...]:
@@ -119,23 +116,33 @@ def matches(records: Sequence[StudyRecord]) -> tuple[Match, ...]:
     """Match the runs of each kernel; none where all runs share one protocol."""
     if len({record.choices.timing for record in records}) < 2:  # noqa: PLR2004
         return ()
-    found: dict[tuple[tuple[str, ...], str | None], list[StudyRecord]] = {}
-    for record in sorted(records, key=lambda item: item.started):
-        alike = tuple(str(getattr(record.choices, name)) for name in ALIKE)
-        found.setdefault((alike, record.attempt.source), []).append(record)
-    varying = [
-        index for index in range(NAMED, len(ALIKE)) if len({alike[index] for alike, _ in found}) > 1
-    ]
-    kernels = [alike for alike, _ in found]
+    kernels: dict[tuple[str, ...], dict[str | None, list[Run]]] = {}
+    seeds = {record.choices.seed for record in records}
+    for record, setting, timing in sorted(
+        zip(records, settings_of(records, ALIKE), protocols_of(records), strict=True),
+        key=lambda item: item[0].started,
+    ):
+        choices = record.choices
+        seed = f"seed={choices.seed}" if len(seeds) > 1 else ""
+        alike = (choices.operation, choices.model, choices.prompt, setting, seed)
+        runs = kernels.setdefault(alike, {}).setdefault(record.attempt.source, [])
+        runs.append(_run(record, timing))
     made = []
-    for (alike, source), members in found.items():
-        name = "/".join(alike[:NAMED])
-        name += "".join(f" {ALIKE[index]}={alike[index]}" for index in varying)
-        if kernels.count(alike) > 1:
+    for (operation, model, prompt, *rest), found in kernels.items():
+        name = " ".join([f"{operation}/{model}/{prompt}", *(part for part in rest if part)])
+        for source, runs in found.items():
             kernel = "no code" if source is None else f"kernel {sha256_of(source)[:SHA_LETTERS]}"
-            name += f" ({kernel})"
-        made.append(_match(name, members))
+            made.append(_match(f"{name} ({kernel})" if len(found) > 1 else name, runs))
     return tuple(made)
+
+
+def protocols_of(records: Sequence[StudyRecord]) -> tuple[str, ...]:
+    """The timing protocol of each record, as a run is told by it where several are compared."""
+    changed = settings_of(records, (TIMING,))
+    return tuple(
+        text.removeprefix(f"{TIMING}=") or record.choices.timing
+        for record, text in zip(records, changed, strict=True)
+    )
 
 
 def ended(status: Status, reason: str) -> str:
@@ -143,22 +150,18 @@ def ended(status: Status, reason: str) -> str:
     return f"ended as {status}" + (f" ({view.one_line(reason)})" if reason else "")
 
 
-def _match(name: str, members: Sequence[StudyRecord]) -> Match:
-    first: dict[str, StudyRecord] = {}
-    for record in members:
-        first.setdefault(record.choices.timing, record)
-    runs = sorted(
-        (_run(record) for record in first.values()), key=lambda r: (r.by_host, r.protocol)
-    )
-    kept = {record.study_id for record in first.values()}
+def _match(name: str, members: Sequence[Run]) -> Match:
+    first: dict[str, Run] = {}
+    for run in members:
+        first.setdefault(run.protocol, run)
     return Match(
         name=name,
-        runs=tuple(runs),
-        repeated=tuple(record for record in members if record.study_id not in kept),
+        runs=tuple(sorted(first.values(), key=lambda run: (run.by_host, run.protocol))),
+        repeated=tuple(run.protocol for run in members if run is not first[run.protocol]),
     )
 
 
-def _run(record: StudyRecord) -> Run:
+def _run(record: StudyRecord, protocol: str) -> Run:
     evaluation = record.evaluation
     why = ""
     if record.status is not Status.CORRECT or evaluation is None:
@@ -167,6 +170,5 @@ def _run(record: StudyRecord) -> Run:
         why = "not timed, since there was no GPU"
     elif not view.has_times(evaluation):
         why = "not timed"
-    if why or evaluation is None:
-        return Run(record=record, shown=None, why=why)
-    return Run(record=record, shown=view.Timed(evaluation=evaluation, recorded=False), why="")
+    shown = None if why or evaluation is None else view.Timed(evaluation=evaluation, recorded=False)
+    return Run(record=record, protocol=protocol, shown=shown, why=why)

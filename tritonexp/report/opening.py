@@ -189,7 +189,12 @@ def method(record: StudyRecord, shown: view.Timed | None) -> str:
         if prompt.text
         else "No prompt was sent"
     )
-    lines += ["", f"{told}; strategy `{record.choices.strategy}`."]
+    untimed = (
+        ": nothing was timed, so the first correct answer stands for the run, not the fastest"
+        if view.first_correct_stands(record)
+        else ""
+    )
+    lines += ["", f"{told}; strategy `{record.choices.strategy}`{untimed}."]
     return "\n".join(lines)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tritonexp.records import Comparison, Role, Size, Status, StudyRecord
-from tritonexp.report import view, words
-from tritonexp.report.matching import Match, Run, ended
+from tritonexp.report import buffers, view, words
+from tritonexp.report.matching import Match, Run, ended, protocols_of
 
 PICTURE = "protocols.png"
 # a host time of more than so many device times is launch overhead rather than kernel
@@ -30,13 +30,14 @@ def section(matches: Sequence[Match], records: Sequence[StudyRecord]) -> str:
             (
                 "The same kernel, timed by different protocols. A ratio is the reference's time"
                 " over the candidate's in the rounds of one run, with its 95 % interval and that"
-                " run's own verdict. Clocks are set side by side and never mixed."
+                f" run's own verdict. {words.RATIO_RULE} Clocks are set side by side and never"
+                " mixed."
             ),
             f"![The candidate's ratio by each protocol]({PICTURE})",
         ]
     for match in compared:
         blocks += _compared(match)
-    protocols = list(dict.fromkeys(record.choices.timing for record in records))
+    protocols = list(dict.fromkeys(protocols_of(records)))
     lines = [_absent(match, protocols) for match in matches if not match.is_comparable]
     return "\n\n".join([*blocks, *(["\n".join(lines)] if lines else [])])
 
@@ -76,7 +77,7 @@ def _origins(match: Match) -> list[str]:
                     lines[-1] += (
                         f"; {trial.implementation.name} {ended(trial.status, trial.reason)}"
                     )
-        again = sum(record.choices.timing == run.protocol for record in match.repeated)
+        again = match.repeated.count(run.protocol)
         if again:
             lines[-1] += f"; the first of {again + 1} runs"
     gpus = {view.gpu_name(run.shown.evaluation) for run in match.timed if run.shown is not None}
@@ -210,19 +211,14 @@ def _not_the_devices(match: Match, device: Run, host: Run) -> str:
 
 def _buffers(device: Run, host: Run) -> str:
     """How the protocols' buffers differ, where they do."""
-    factors = [
-        run.shown.evaluation.protocol.cold_factor
+    protocols = [
+        run.shown.evaluation.protocol
         for run in (device, host)
         if run.shown is not None and run.shown.evaluation.protocol is not None
     ]
-    if len(factors) < 2 or factors[0] == factors[1]:  # noqa: PLR2004
+    told = [buffers.in_short(protocol) for protocol in protocols]
+    if len(set(told)) < 2:  # noqa: PLR2004
         return ""
-    told = [
-        "one buffer, which stays warm"
-        if factor == 0
-        else f"cold buffers of {factor:g} times the L2 together"
-        for factor in factors
-    ]
     return f". {device.protocol} calls on {told[0]}; {host.protocol} on {told[1]}"
 
 
@@ -315,7 +311,7 @@ def _minus(first: float | None, second: float | None) -> float | None:
 def _share(item: Comparison, name: str) -> str:
     """A speed-up as a part of the reference, with the comparison's own words."""
     share = None if item.speedup is None else 100 * item.speedup
-    return f"{words.number(share, 0)} % of {name} ({words.verdict(item)})"
+    return f"{words.number(share, 0)} % of {name}, {words.verdict(item)}"
 
 
 def _range_us(values: Sequence[float | None], *, signed: bool = False) -> str:

@@ -30,8 +30,9 @@ def draw(matches: Sequence[Match], sweep: str, path: Path) -> bool:
     drawn = comparable[:MOST_PANELS]
     columns = min(len(drawn), MOST_COLUMNS)
     rows = -(-len(drawn) // columns)
+    width_in = 8.0 if columns == 1 else shared.WIDTH_IN
     made = style.figure(
-        8.0 if columns == 1 else shared.WIDTH_IN,
+        width_in,
         1.3 + PANEL_IN * rows,
         "The same kernel by each timing protocol",
         f"sweep {sweep}: ratio of the reference's time to the candidate's with its 95 % interval,"
@@ -48,7 +49,7 @@ def draw(matches: Sequence[Match], sweep: str, path: Path) -> bool:
     made.legend(
         handles=[_handle(index, name) for index, name in enumerate(names)],
         loc="outside lower center",
-        ncols=len(names),
+        ncols=style.legend_columns(names, width_in),
         frameon=False,
         fontsize=9,
     )

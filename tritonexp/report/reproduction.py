@@ -8,22 +8,37 @@ from __future__ import annotations
 import shlex
 
 from tritonexp.records import StudyRecord
-from tritonexp.report import words
+from tritonexp.report import ceiling, doubt, view, words
 
 GROUPS = ("operation", "model", "prompt", "strategy", "sizes", "timing", "expert", "seed")
 
-ARTIFACTS = """\
-## Artifacts
 
-Beside this report in the MLflow run, each where it exists:
-
-- `record.json`: everything that this report was made from
-- `prompt.md`, `response.md`, `candidate.py`: what was asked, answered and judged
-- `timings.json`: every time as a table
-- `environment.json`, `config.yaml`: where and how it ran
-- `plots/comparison.png`, `plots/llm_vs_expert.png`: times and speed-ups
-- `plots/ceiling.png`: how near the hardware's ceiling each side came
-- `plots/rounds.png`: the rounds behind doubtful verdicts"""
+def artifacts(record: StudyRecord, shown: view.Timed | None) -> str:
+    """The files beside the report in the MLflow run: those that there are, of this record."""
+    attempt, own = record.attempt, record.evaluation
+    files = (
+        ("record.json", "everything that this report was made from", True),
+        ("prompt.md", "what was asked", bool(attempt.prompt.text)),
+        ("response.md", "what was answered", True),
+        ("candidate.py", "what was judged", attempt.source is not None),
+        ("timings.json", "every time as a table", own is not None and view.has_times(own)),
+        ("environment.json", "where it ran", own is not None),
+        ("config.yaml", "how it was configured", True),
+        ("plots/comparison.png", "times and speed-ups, or errors where nothing was timed", True),
+        ("plots/llm_vs_expert.png", "the candidate against the expert", True),
+        (
+            "plots/ceiling.png",
+            "how near the hardware's ceiling each side came",
+            shown is not None and bool(ceiling.bounds_of(shown.evaluation)),
+        ),
+        (
+            "plots/rounds.png",
+            "the rounds behind doubtful verdicts",
+            shown is not None and bool(doubt.doubts_of(shown)),
+        ),
+    )
+    lines = [f"- `{name}`: {what}" for name, what, exists in files if exists]
+    return "\n".join(["## Artifacts", "", "Beside this report in the MLflow run:", "", *lines])
 
 
 def command(record: StudyRecord) -> str:

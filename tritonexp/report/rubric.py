@@ -11,6 +11,7 @@ import dataclasses
 from tritonexp.records import (
     CompiledKernel,
     Evaluation,
+    Interval,
     Mode,
     Outcome,
     Status,
@@ -45,12 +46,11 @@ RULES = (
     (
         "Code quality",
         (
-            "5, less one for each of: a function with neither docstring nor comment; a load or"
-            " store"
-            " with no mask or boundary check; a size written into a kernel or compared by ==;"
-            " an unconventional one-letter name; a fault that a linter reports (bare except,"
-            " star or"
-            " unused import, overlong line). 0: it does not parse. -: no source."
+            "5, less one for each kind of fault that is there, however often: functions with"
+            " neither docstring nor comment; loads or stores with no mask, boundary check or"
+            " tensor descriptor; sizes written into a kernel or compared by ==; unconventional"
+            " one-letter names; faults that a linter reports (bare except, star or unused import,"
+            " overlong line). 0: it does not parse. -: no source."
         ),
     ),
     (
@@ -153,7 +153,7 @@ def _performance(record: StudyRecord, shown: view.Timed | None) -> Rating:
         if interval is None:
             return rating(None, "There is no expert, and the ceiling was not measured.")
         score = _step(interval.low, CEILING_STEPS)
-        note = f"No expert; {words.span(interval, 2)} of the ceiling; {baseline_note}."
+        note = f"No expert; {_of_ceiling(shown, interval)}; {baseline_note}."
     if versus_baseline is not None and versus_baseline.outcome is Outcome.SLOWER:
         score = min(score, 1)
     return rating(score, note + _from(shown))
@@ -173,7 +173,7 @@ def _code_quality(record: StudyRecord, code: CodeFacts | None) -> Rating:
         text
         for found, text in (
             (code.undocumented, f"no docstring or comment in {', '.join(code.undocumented)}"),
-            (unguarded, f"{words.plural(unguarded, 'load or store')} without a mask"),
+            (unguarded, f"{unguarded:,} loads or stores without a mask"),
             (
                 literals or code.equal_sizes,
                 f"sizes written out: {', '.join([*literals, *code.equal_sizes])}",
@@ -212,8 +212,9 @@ def _optimisation(record: StudyRecord, shown: view.Timed | None) -> Rating:
         score -= 1
     return rating(
         max(score, 1),
-        f"{words.span(interval, 2)} of the ceiling; {_spills_note(compiled)};"
-        f" launches of its own kernels per call: {words.count(launches)}.{_from(shown)}",
+        f"{_of_ceiling(shown, interval)}; {_spills_note(compiled)}"
+        + ("" if launches is None else f"; launches of its own kernels per call: {launches:,}")
+        + f".{_from(shown)}",
     )
 
 
@@ -233,6 +234,12 @@ def _unrated(record: StudyRecord, shown: view.Timed | None) -> tuple[int | None,
     if shown.evaluation.status is not Status.CORRECT:
         return 0, f"{shown.evaluation.status}: its times do not stand{_from(shown)}"
     return None
+
+
+def _of_ceiling(shown: view.Timed, interval: Interval) -> str:
+    """As in 0.75 [0.74, 0.75] of the ceiling."""
+    share = shown.fraction_of_ceiling(shown.evaluation.candidate)
+    return f"{words.fraction(share)} {words.span(interval, 2)} of the ceiling"
 
 
 def _worst_use(trial: Trial) -> float | None:

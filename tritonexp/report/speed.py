@@ -60,7 +60,7 @@ def times(record: StudyRecord, shown: view.Timed | None) -> str:
             " interval,"
             f" by {view.CLOCK_METHODS[shown.clock]}. The floor is the least time that the measured"
             " ceiling allows. The geometric mean is over the sizes, and is - where a size is"
-            " missing."
+            f" missing. {words.RATIO_RULE}"
         ),
         "",
         words.table(
@@ -147,12 +147,14 @@ def speedups(shown: view.Timed | None) -> str:
     lines = [
         f"## Speed-ups over the baseline ({shown.label})",
         "",
+        f"Each side over the baseline. {words.RATIO_RULE}",
+        "",
         words.table(["size", *(_column(trial) for trial in subjects)], rows),
     ]
     if others:
         lines += [
             "",
-            "The candidate over the contenders:",
+            "The candidate over the contenders, by the same rule:",
             "",
             words.table(
                 ["size", *others],
@@ -197,7 +199,12 @@ def host_times(shown: view.Timed | None) -> str:
             ("of it Triton's compiler (s)", [trial.compile_s for trial in trials]),
             ("of it autotuning (s)", [trial.autotune_s for trial in trials]),
         )
+        if any(value is not None for value in values)
     ]
+    has_first = any(trial.first_call_s is not None for trial in trials)
+    has_parts = any(
+        value is not None for trial in trials for value in (trial.compile_s, trial.autotune_s)
+    )
     return "\n".join(
         [
             f"## Host time ({shown.label})",
@@ -205,8 +212,9 @@ def host_times(shown: view.Timed | None) -> str:
             "Microseconds of one eager call, end to end, launch overhead included: another question"
             " than the kernel's own time, and no part of any verdict"
             + (" but those of this host-clock protocol." if shown.clock is Clock.HOST else ".")
-            + " The first call's seconds include compiling and autotuning; what of them was the one"
-            " and the other, the workers themselves say.",
+            + (" The first call's seconds include compiling and autotuning" if has_first else "")
+            + ("; what of them was the one and the other, the workers themselves say" * has_parts)
+            + "." * has_first,
             "",
             words.table(["size", *(_column(trial) for trial in trials)], [*rows, *seconds]),
         ]

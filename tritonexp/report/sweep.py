@@ -1,8 +1,9 @@
 """Several records side by side: per operation, model and prompt, then every job.
 
-A group's jobs differ in seed or sample only: any other choice that varies within the sweep splits
-the groups, so runs of different timing protocols are never pooled. Failures count: in the share
-correct, and as 0 in the score.
+A group's jobs differ in seed or sample only: whatever else was set differently within the sweep,
+a choice or a key inside of one, splits the groups, so that only repeats are pooled. Failures count:
+in the share correct, and as 0 in the score. Jobs that the harness could not do have no record and
+count nowhere, but are named.
 Does not cover pooling of figures from different GPUs: the table names the GPUs of each group.
 """
 
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tritonexp.records import Comparison, Outcome, StudyRecord
 from tritonexp.report import (
+    failures,
     matching,
     protocols,
     protocols_plot,
@@ -24,10 +26,16 @@ from tritonexp.report import (
     words,
 )
 from tritonexp.report.groups import Group, Job, group, head, keys, share
+from tritonexp.report.settings import slugs
 
 
-def write_comparison(records: Sequence[StudyRecord], sweep: str, folder: Path) -> dict[str, float]:
-    """Write comparison.md and its pictures; returns the figures of the sweep to be logged."""
+def write_comparison(
+    records: Sequence[StudyRecord], sweep: str, folder: Path, not_done: Sequence[str] = ()
+) -> dict[str, float]:
+    """Write comparison.md and its pictures; returns the figures of the sweep to be logged.
+
+    `not_done` are the jobs that the harness could not do, each as "job: why".
+    """
     if not records:
         raise ValueError(
             f"sweep {sweep!r} has no records to compare; check its id against the logged runs."
@@ -35,16 +43,16 @@ def write_comparison(records: Sequence[StudyRecord], sweep: str, folder: Path) -
     groups = group(records)
     folder.mkdir(parents=True, exist_ok=True)
     matches = matching.matches(records)
-    text = render(groups, sweep, protocols.section(matches, records))
+    text = render(groups, sweep, protocols.section(matches, records), not_done)
     (folder / "comparison.md").write_text(text, encoding="utf-8")
     sweep_plot.draw(groups, sweep, folder / "comparison.png")
     if not protocols_plot.draw(matches, sweep, folder / protocols.PICTURE):
         # of an earlier report in the same folder, which this one does not speak of
         (folder / protocols.PICTURE).unlink(missing_ok=True)
-    return metrics(groups)
+    return metrics(groups, not_done)
 
 
-def metrics(groups: Sequence[Group]) -> dict[str, float]:
+def metrics(groups: Sequence[Group], not_done: Sequence[str] = ()) -> dict[str, float]:
     """The sweep's figures under flat names; what was not measured is absent.
 
     Speed-ups that were recorded earlier carry the prefix recorded_.
@@ -55,13 +63,16 @@ def metrics(groups: Sequence[Group]) -> dict[str, float]:
         "correct": float(sum(job.correct for job in jobs)),
         "share_correct": sum(job.correct for job in jobs) / len(jobs),
     }
+    if not_done:
+        found["not_done"] = float(len(not_done))
+    settings = slugs(item.setting for item in groups)
     costs = [job.record.cost_usd for job in jobs]
     if None not in costs:
         found["cost_usd"] = math.fsum(cost for cost in costs if cost is not None)
     for item in groups:
         prefix = f"{item.operation}/{item.model}/{item.prompt}"
         if item.setting:
-            prefix += "/" + item.setting.replace("=", "_").replace(" ", "_")
+            prefix += f"/{settings[item.setting]}"
         found[f"{prefix}/share_correct"] = item.correct / len(item.jobs)
         kind = "recorded_" if item.recorded else ""
         if item.score is not None:
@@ -75,7 +86,9 @@ def metrics(groups: Sequence[Group]) -> dict[str, float]:
     return found
 
 
-def render(groups: Sequence[Group], sweep: str, section: str = "") -> str:
+def render(
+    groups: Sequence[Group], sweep: str, section: str = "", not_done: Sequence[str] = ()
+) -> str:
     """The text of comparison.md, with a section on what else the sweep compares."""
     jobs = [job for item in groups for job in item.jobs]
     correct = sum(job.correct for job in jobs)
@@ -89,8 +102,14 @@ def render(groups: Sequence[Group], sweep: str, section: str = "") -> str:
             f"- **Jobs:** {len(jobs)} in {words.plural(len(groups), 'group')},"
             f" {correct} correct; failures count in every share and score"
         ),
+        *(
+            [f"- **Not done:** {len(not_done)} of {len(jobs) + len(not_done)}; see below why"]
+            if not_done
+            else []
+        ),
         f"- **Started:** {started[0]} to {started[-1]}",
         f"- **Cost:** {words.dollars(total)}",
+        *_untimed_choices(jobs),
         "",
         "## Groups",
         "",
@@ -100,14 +119,15 @@ def render(groups: Sequence[Group], sweep: str, section: str = "") -> str:
             " measurement for one job, over the jobs (t, on logarithms) for more. The score is"
             " the mean"
             " speed-up over the baseline with 0 for each failure. The share correct has a Wilson"
-            " interval where there is more than one job."
+            " interval where there is more than one job. A ratio above 1x means that the"
+            " generated kernel is faster than what it is compared with, below 1x that it is slower."
         ),
     ]
     if any(item.recorded for item in groups):
         lines += [
             "",
             (
-                "† Speed-ups recorded earlier on the named GPU for the same source; this sweep"
+                "† From speed-ups recorded earlier on the named GPU for the same source; this sweep"
                 " did not"
                 " measure them."
             ),
@@ -123,9 +143,7 @@ def render(groups: Sequence[Group], sweep: str, section: str = "") -> str:
         _jobs_table(groups),
         "",
     ]
-    failures = _failures_table(groups)
-    if failures:
-        lines += ["## Failures", "", failures, ""]
+    lines += [*failures.section(groups), *failures.not_done(not_done)]
     return "\n".join(lines)
 
 
@@ -137,6 +155,7 @@ def _groups_table(groups: Sequence[Group]) -> str:
             "over the baseline",
             "over the expert",
             "vs baseline: faster / tie / slower / none",
+            "vs expert: faster / tie / slower / none",
             "score",
             "fraction of ceiling",
             "times from",
@@ -147,8 +166,9 @@ def _groups_table(groups: Sequence[Group]) -> str:
                 share(item.correct, len(item.jobs)),
                 _pooled(item, "baseline"),
                 _pooled(item, "expert"),
-                _tally(item),
-                words.ratio(item.score),
+                _tally(job.versus_baseline for job in item.jobs),
+                _tally(job.versus_expert for job in item.jobs),
+                words.ratio(item.score) + (" †" if item.recorded and item.score else ""),
                 words.fraction(item.fraction_of_ceiling),
                 "; ".join(dict.fromkeys(job.where for job in item.jobs if job.where != "-"))
                 or words.MISSING,
@@ -201,7 +221,7 @@ def _jobs_table(groups: Sequence[Group]) -> str:
             "over the baseline",
             "over the expert",
             "fraction of ceiling",
-            "error (ulp)",
+            "error (ulp, where)",
             "cost",
             "study",
         ),
@@ -214,7 +234,7 @@ def _jobs_table(groups: Sequence[Group]) -> str:
                 words.verdict(job.versus_baseline) + _mark(job.recorded, job.versus_baseline),
                 words.verdict(job.versus_expert) + _mark(job.recorded, job.versus_expert),
                 words.fraction(job.fraction_of_ceiling),
-                words.ulp(job.error_ulp),
+                job.error,
                 words.dollars(job.record.cost_usd),
                 job.record.study_id,
             )
@@ -224,21 +244,15 @@ def _jobs_table(groups: Sequence[Group]) -> str:
     )
 
 
-def _failures_table(groups: Sequence[Group]) -> str:
-    rows = [
-        (job.record.study_id, item.name, str(job.record.status), view.one_line(_reason(job)))
-        for item in groups
-        for job in item.jobs
-        if not job.correct
+def _untimed_choices(jobs: Sequence[Job]) -> list[str]:
+    """That answers were not chosen by their speed, where they were to be."""
+    amount = sum(view.first_correct_stands(job.record) for job in jobs)
+    if not amount:
+        return []
+    text = f"in {words.plural(amount, 'job')} of strategy {view.FASTEST_OF_SEVERAL} nothing was"
+    return [
+        f"- **Not timed:** {text} timed, so the first correct answer was taken, not the fastest"
     ]
-    return words.table(("study", "job", "status", "reason"), rows) if rows else ""
-
-
-def _reason(job: Job) -> str:
-    if job.record.attempt.reason or job.record.recorded_evaluation is None:
-        return job.record.attempt.reason or words.MISSING
-    recorded = job.record.recorded_evaluation
-    return f"{job.where}: {recorded.status}: {recorded.candidate.reason}"
 
 
 def _pooled(item: Group, reference: str) -> str:
@@ -257,8 +271,8 @@ def _mark(recorded: bool, comparison: Comparison | None) -> str:
     return " †" if recorded and comparison is not None else ""
 
 
-def _tally(item: Group) -> str:
-    outcomes = [view.outcome_of(job.versus_baseline) for job in item.jobs]
+def _tally(items: Iterable[Comparison | None]) -> str:
+    outcomes = [view.outcome_of(item) for item in items]
     wins, ties, losses = (
         outcomes.count(word) for word in (Outcome.FASTER, Outcome.TIE, Outcome.SLOWER)
     )

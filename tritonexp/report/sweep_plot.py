@@ -1,7 +1,8 @@
 """The picture of a sweep: a panel per operation, models on x, prompts by colour.
 
 A group's mark is its geometric mean with a 95 % interval, its jobs are the small dots, a failure
-is an x at 0. Hollow marks were recorded earlier, not measured in the sweep.
+is an x at 0. Hollow marks were recorded earlier, not measured in the sweep; in the legend, a series
+whose marks all are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SLOT = 0.7
 MOST_COLUMNS = 3
 DOT_SHIFT = 0.07  # beside the interval, which would hide them
+LEGEND_STEP_IN = 0.2  # from a line of the legend to the next
 LEVEL_LETTERS = 26  # more letters than this in a panel's labels are turned
 
 
@@ -28,9 +30,13 @@ def draw(groups: Sequence[Group], sweep: str, path: Path) -> None:
     columns = min(len(operations), MOST_COLUMNS)
     rows = -(-len(operations) // columns)
     jobs = sum(len(item.jobs) for item in groups)
+    width_in = max(8.0, 4.0 * columns)
+    legend_columns = style.legend_columns(series, width_in)
+    # what a long legend takes is added, so that it leaves the panels their height
+    legend_in = LEGEND_STEP_IN * (-(-len(series) // legend_columns) - 1)
     made = style.figure(
-        max(8.0, 4.0 * columns),
-        1.3 + 3.6 * rows,
+        width_in,
+        1.3 + 3.6 * rows + legend_in,
         "Speed-up over the baseline, by operation, model and prompt",
         f"sweep {sweep}: {words.plural(jobs, 'job')}; mark: geometric mean of the correct jobs with"
         " its 95 % interval; dot: a job; x at 0: a failure; below: correct of all"
@@ -43,9 +49,16 @@ def draw(groups: Sequence[Group], sweep: str, path: Path) -> None:
     for axes in panels[len(operations) :]:
         axes.set_axis_off()
     made.legend(
-        handles=[_handle(index, name) for index, name in enumerate(series)],
+        handles=[
+            _handle(
+                index,
+                name,
+                hollow=all(item.recorded for item in groups if _series(item) == name),
+            )
+            for index, name in enumerate(series)
+        ],
         loc="outside lower center",
-        ncols=min(len(series), 4),
+        ncols=legend_columns,
         frameon=False,
         fontsize=9,
     )
@@ -140,11 +153,22 @@ def _draw_group(axes: Any, item: Group, at: float, index: int) -> float:
     return max(*speedups, min(reach, 1.5 * max(speedups)))
 
 
-def _handle(index: int, name: str) -> Any:
+def _handle(index: int, name: str, *, hollow: bool) -> Any:
+    """A legend's entry, which looks like the marks of its series."""
     from matplotlib.lines import Line2D
 
     colour, marker = style.SERIES_LOOKS[index % len(style.SERIES_LOOKS)]
-    return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=7, label=name)
+    return Line2D(
+        [],
+        [],
+        color=colour,
+        marker=marker,
+        markerfacecolor="white" if hollow else colour,
+        markeredgewidth=1.4,
+        linestyle="none",
+        markersize=7,
+        label=name,
+    )
 
 
 def _series(item: Group) -> str:

@@ -104,7 +104,8 @@ class _TimesTable:
 
         yield Text(
             f"{view.CLOCK_NAMES[self.shown.clock]} per call in µs,"
-            f" {self.shown.evaluation.dtype}, with 95 % intervals; {self.shown.label}",
+            f" {self.shown.evaluation.dtype}, with 95 % intervals; {self.shown.label}\n"
+            "over: the other's time over the candidate's; above 1x the candidate is faster",
             style="italic",
         )
         columns = (*self.shown.evaluation.sizes, None)
@@ -169,4 +170,4 @@ def _speedup(item: Comparison | None) -> str:
         return f"[{colour}]{word}[/{colour}]"
     value, _, interval = words.ratio(item.speedup, item.interval).partition(" ")
     lower = f"\n[dim]\\{interval}[/dim]" if interval else ""
-    return f"{value} [{colour}]{word}[/{colour}]{lower}"
+    return f"{value} [{colour}]({word})[/{colour}]{lower}"

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from tritonexp.records import Comparison, Interval, Timing
 
 MISSING = "-"
+# "0.9x slower" alone could be taken for slower by 0.9
+RATIO_RULE = "A ratio above 1x means that the first is faster, below 1x that it is slower."
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -50,12 +52,17 @@ def ratio(value: float | None, interval: Interval | None = None) -> str:
 
 
 def verdict(item: Comparison | None) -> str:
-    """A speed-up with its interval and its word, as in 1.004x [0.996, 1.011] tie; or "-"."""
+    """A speed-up with its interval and its word, as in 1.004x [0.996, 1.011] (tie); or "-"."""
     if item is None:
         return MISSING
     if item.speedup is None:
         return f"{MISSING} ({item.outcome.value})"
-    return f"{ratio(item.speedup, item.interval)} {item.outcome.value}"
+    return f"{ratio(item.speedup, item.interval)} ({item.outcome.value})"
+
+
+def factor(value: float) -> str:
+    """How many times something is another, with two significant digits."""
+    return f"{value:.2g}" if value < 10 else number(value, 0)  # noqa: PLR2004
 
 
 def fraction(value: float | None) -> str:
@@ -105,6 +112,16 @@ def day(moment: str) -> str:
 def plural(amount: int, noun: str) -> str:
     """As in 1 case, 2 cases."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def without_dashes(
+    header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """A table's header and rows without the columns in which nothing but "-" stands."""
+    if not rows:
+        return header, rows
+    kept = [place for place in range(len(header)) if any(row[place] != MISSING for row in rows)]
+    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -33,7 +33,10 @@ KERNEL_COLUMNS = (
 
 
 def kernels_table(trials: Sequence[Trial]) -> str:
-    """Every different kernel of some sides with its launch; sizes that agree share a row."""
+    """Every different kernel of some sides with its launch; sizes that agree share a row.
+
+    What is known of none of them has no column.
+    """
     rows: list[tuple[str, ...]] = []
     for trial in trials:
         groups: dict[CompiledKernel, list[CompiledKernel]] = {}
@@ -44,7 +47,7 @@ def kernels_table(trials: Sequence[Trial]) -> str:
             _kernel_row(trial.implementation.name, like, kernels)
             for like, kernels in groups.items()
         ]
-    return words.table(KERNEL_COLUMNS, rows)
+    return words.table(*words.without_dashes(KERNEL_COLUMNS, rows))
 
 
 def _kernel_row(
@@ -70,16 +73,19 @@ def _kernel_row(
 
 
 def launches(evaluation: Evaluation) -> str:
-    """How many GPU kernels one call of each side launches at the last size, whoever's they are."""
-    told = [
-        f"{trial.implementation.name} {words.count(_launches_of(trial, evaluation))}"
+    """How many GPU kernels one call of each side launches at the last size, whoever's they are.
+
+    "" where no launch was counted.
+    """
+    counts = {
+        trial.implementation.name: _launches_of(trial, evaluation)
         for trial in evaluation.trials
         if trial.timings
-    ]
-    return (
-        f"- Launches per call at {evaluation.sizes[-1].label}, of anybody's kernels:"
-        f" {', '.join(told) or words.MISSING}"
-    )
+    }
+    if all(count is None for count in counts.values()):
+        return ""
+    told = ", ".join(f"{name} {words.count(count)}" for name, count in counts.items())
+    return f"- Launches per call at {evaluation.sizes[-1].label}, of anybody's kernels: {told}"
 
 
 def _launches_of(trial: Trial, evaluation: Evaluation) -> int | None:
@@ -202,7 +208,9 @@ def memory_traffic(evaluation: Evaluation) -> str:
     return (
         f"Memory traffic of one call, measured by {profile.tool}: each kernel begins with an empty"
         " cache, and what it leaves in the cache to be written later does not count.\n\n"
-        + words.table(("size", "side", "kernels", "read", "written", "why not"), rows)
+        + words.table(
+            *words.without_dashes(("size", "side", "kernels", "read", "written", "why not"), rows)
+        )
     )
 
 

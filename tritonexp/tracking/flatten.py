@@ -3,6 +3,9 @@
 Only what was measured and is believed becomes a figure: a candidate that is not CORRECT keeps its
 disbelieved times in record.json and timings.json, and out of the charts. Infinities and NaN are
 left out, because MLflow hands them back as other numbers.
+
+A score is what can be averaged over runs: where nothing can be timed, only failures would have one,
+so there the score is of the recorded figures.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tritonexp.records import (
     Evaluation,
+    Mode,
     Outcome,
     Role,
     Size,
@@ -24,6 +28,21 @@ from tritonexp.records import (
 )
 
 NONE = "none"
+# groups of the configuration whose names are choices, and so parameters of their own
+CHOSEN = frozenset({"operation", "model", "prompt", "strategy", "sizes", "timing", "expert"})
+# keys that follow from a choice's name, or say how the machinery gets its answers
+UNTOLD = frozenset(
+    {
+        "model.provider",
+        "model.timeout_s",
+        "model.parallel",
+        "model.api_key_env",
+        "model.input_usd_per_mtok",
+        "model.output_usd_per_mtok",
+    }
+)
+# the longest value of a parameter that MLflow takes
+PARAM_LETTERS = 6000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +55,46 @@ class Figure:
 
 
 def params_of(record: StudyRecord) -> dict[str, str]:
-    """The choices that made the job."""
-    return {name: str(value) for name, value in dataclasses.asdict(record.choices).items()}
+    """The choices that made the job, and the keys inside of them that have a value.
+
+    A record does not tell which keys a command line changed, so runs of a default have them too
+    and can be filtered by the same names.
+    """
+    choices = {name: str(value) for name, value in dataclasses.asdict(record.choices).items()}
+    inside = {
+        name: _param_text(value)
+        for name, value in _keys(record.config)
+        if value is not None and name not in choices and name not in UNTOLD
+    }
+    return choices | {name: text for name, text in inside.items() if len(text) <= PARAM_LETTERS}
 
 
-def tags_of(record: StudyRecord) -> dict[str, str]:
-    """What runs are found and grouped by."""
+def _keys(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A configuration's keys with their groups, as in model.effort; without the groups' names."""
+    for group, settings in config.items():
+        if group == "tracking":
+            continue
+        if not isinstance(settings, dict):
+            yield metric_name(group), settings
+            continue
+        for key, value in settings.items():
+            if key != "name" or group not in CHOSEN:
+                yield metric_name(f"{group}.{key}"), value
+
+
+def _param_text(value: Any) -> str:
+    """A value as a command line would have it, without quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_param_text, value)) + "]"
+    return "null" if value is None else str(value)
+
+
+def tags_of(record: StudyRecord, mode: Mode | None = None) -> dict[str, str]:
+    """What runs are found and grouped by; see figures_of for the mode."""
     evaluation, attempt = record.evaluation, record.attempt
+    mode = mode_of(record) or mode
     gpu = evaluation.environment.gpu if evaluation else None
     tags = {
         "kind": "attempt",
@@ -51,7 +103,7 @@ def tags_of(record: StudyRecord) -> dict[str, str]:
         "prompt": record.choices.prompt,
         "status": str(record.status),
         "gpu": gpu.name if gpu else NONE,
-        "mode": str(evaluation.mode) if evaluation else NONE,
+        "mode": str(mode) if mode else NONE,
         "sandbox": evaluation.environment.sandbox if evaluation else NONE,
         "study_id": record.study_id,
     }
@@ -72,8 +124,11 @@ def tags_of(record: StudyRecord) -> dict[str, str]:
     return tags
 
 
-def figures_of(record: StudyRecord) -> tuple[Figure, ...]:
-    """Every metric of the run, finite ones only."""
+def figures_of(record: StudyRecord, mode: Mode | None = None) -> tuple[Figure, ...]:
+    """Every metric of the run, finite ones only.
+
+    `mode` is that of the machine, which a record does not tell where nothing was evaluated.
+    """
     evaluation = record.evaluation
     correct = record.status is Status.CORRECT
     named: dict[str, float | None] = {
@@ -87,13 +142,35 @@ def figures_of(record: StudyRecord) -> tuple[Figure, ...]:
         named["error_vs_float64"] = evaluation.candidate.error_ulp
         named |= summary_of(evaluation)
         stepped = _by_size(evaluation)
-    # failures count: a wrong kernel scores 0, a right one that was not timed has no score
-    named["score"] = named.get("speedup_vs_baseline") if correct else 0.0
-    if record.recorded_evaluation is not None:
-        shown = summary_of(record.recorded_evaluation)
-        named |= {f"recorded/{name}": value for name, value in shown.items()}
+    recorded = record.recorded_evaluation
+    shown = summary_of(recorded) if recorded is not None else {}
+    named |= {f"recorded/{name}": value for name, value in shown.items()}
+    # failures count as 0, and in one score alone: in the other only they would be averaged
+    if (mode_of(record) or mode) is Mode.INTERPRETER:
+        named["recorded/score"] = _recorded_score(record, shown)
+    else:
+        named["score"] = named.get("speedup_vs_baseline") if correct else 0.0
     summaries = [Figure(name, value) for name, value in named.items() if value is not None]
     return tuple(figure for figure in (*summaries, *stepped) if math.isfinite(figure.value))
+
+
+def mode_of(record: StudyRecord) -> Mode | None:
+    """Where kernels were run; None where none was."""
+    ran = (item.evaluation for item in (record.attempt, *record.attempts))
+    modes = (evaluation.mode for evaluation in ran if evaluation is not None)
+    # an evaluation is shown beside only where there was no GPU
+    return next(modes, Mode.INTERPRETER if record.recorded_evaluation is not None else None)
+
+
+def _recorded_score(record: StudyRecord, shown: Mapping[str, float | None]) -> float | None:
+    """The recorded speed-up over the baseline, and 0 for an answer that is wrong here or there."""
+    recorded = record.recorded_evaluation
+    if record.status is not Status.CORRECT:
+        # of a kernel that nobody ever timed, only failures would have a score
+        return 0.0 if record.attempt.completion.origin == "recorded" else None
+    if recorded is None:
+        return None
+    return shown.get("speedup_vs_baseline") if recorded.status is Status.CORRECT else 0.0
 
 
 def summary_of(evaluation: Evaluation) -> dict[str, float | None]:

@@ -21,12 +21,17 @@ kernel is verified and timed beside the baseline and a human expert's kernel. Ru
 faster; geometric mean over the sizes, with `_low` and `_high` of the 95 % interval; absent where \
 it was not measured |
 | `verdict_vs_...` | faster or slower only when the whole interval is beyond 1 %, otherwise tie |
-| `score` | `speedup_vs_baseline`, or 0 for a kernel that is not correct: the one to average |
+| `score` | `speedup_vs_baseline`, or 0 for a kernel that is not correct: the one to average; \
+absent from runs without a GPU |
 | `fraction_of_ceiling` | the least time that the hardware allows over the kernel's time |
-| `error_vs_float64` | worst error in units of the dtype's epsilon at the row's scale |
+| `error_vs_float64` | worst error in units of the dtype's epsilon at the row's scale, as found \
+where the tag `mode` says |
 | `cost_usd`, `latency_s`, `tokens/...` | of the model's answers, over all attempts |
 | `size/...` | per size; the step is the size's index in the order that the report lists |
-| `recorded/...` | measured earlier on the GPU in `recorded_gpu`, for the same source |
+| `recorded/...` | of a run without a GPU: measured earlier on the GPU in `recorded_gpu`, for the \
+same source |
+| `recorded/score` | `recorded/speedup_vs_baseline`, or 0 for a recorded answer that is not \
+correct: the one to average where there was no GPU; absent where no GPU ever judged the kernel |
 """
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritonexp.errors import TrackingError
-from tritonexp.records import StudyRecord, from_json
+from tritonexp.records import Mode, StudyRecord, from_json
 from tritonexp.tracking import local
 from tritonexp.tracking.flatten import Figure, figures_of, metric_name, params_of, table_of, tags_of
 from tritonexp.tracking.library import connect, explained
@@ -58,14 +58,20 @@ VIEW_COLUMNS = (
     "metrics.`speedup_vs_baseline`",
     "metrics.`speedup_vs_expert`",
     "metrics.`fraction_of_ceiling`",
+    # what a run without a GPU has in their place
+    "metrics.`recorded/score`",
+    "metrics.`recorded/speedup_vs_expert`",
+    "metrics.`recorded/fraction_of_ceiling`",
     "metrics.`cost_usd`",
     "tags.`status`",
     "tags.`verdict_vs_expert`",
     "tags.`gpu`",
+    "tags.`recorded_gpu`",
 )
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 EXPERIMENT_TAGS = {
     NOTE_TAG: EXPERIMENT_NOTE,
-    f"mlflow.sharedViewState.{VIEW}": json.dumps({"selectedColumns": VIEW_COLUMNS}),
+    VIEW_TAG: json.dumps({"selectedColumns": VIEW_COLUMNS}),
 }
 # where `mlflow ui` listens unless told otherwise
 UI_ADDRESS = "http://127.0.0.1:5000"
@@ -127,10 +133,12 @@ class Store:
     def _is_local(self) -> bool:
         return self.uri.startswith("sqlite:")
 
-    def log(self, folder: Path) -> str:
+    def log(self, folder: Path, mode: Mode | None = None) -> str:
         """Log a job folder as one run and return the run's id.
 
-        A study that is in the store already is not logged again: its run's id is returned.
+        A study that is in the store already is not logged again: its run's id is returned. `mode`
+        is that of the machine it ran on, where that is known: a record of which nothing was
+        evaluated does not tell, and its failure counts in the score of one or of the other.
         """
         record = _read_record(folder / RECORD)
         advice = f"The record is kept in {folder} and can be logged again."
@@ -140,10 +148,10 @@ class Store:
                     return str(run.info.run_id)
                 # what an interrupted attempt at logging left
                 self._client.delete_run(run.info.run_id)
-            tags = tags_of(record) | {NOTE_TAG: _shortened(note_of(record), "report.md")}
+            tags = tags_of(record, mode) | {NOTE_TAG: _shortened(note_of(record), "report.md")}
             started_ms = int(datetime.fromisoformat(record.started).timestamp() * 1000)
             run_id = self._create_run(record.name, tags, started_ms)
-            self._log_figures(run_id, figures_of(record), started_ms, params_of(record))
+            self._log_figures(run_id, figures_of(record, mode), started_ms, params_of(record))
             for name in ARTIFACTS:
                 if (folder / name).is_file():
                     inside = Path(name).parent.as_posix()
@@ -267,6 +275,9 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> st
             f" restore it: MLFLOW_TRACKING_URI={shlex.quote(client.tracking_uri)} mlflow"
             f" experiments restore --experiment-id {found.experiment_id}"
         )
+    # of an earlier version, which shows fewer columns; the description may be the user's by now
+    if found.tags.get(VIEW_TAG) != EXPERIMENT_TAGS[VIEW_TAG]:
+        client.set_experiment_tag(found.experiment_id, VIEW_TAG, EXPERIMENT_TAGS[VIEW_TAG])
     return str(found.experiment_id)
 
 

@@ -42,7 +42,7 @@ def draw_ceiling(record: StudyRecord, path: Path) -> bool:
     made.legend(
         handles=[shared.mark(trial, look) for trial, look in looks.items()],
         loc="outside lower center",
-        ncols=min(len(looks), 7),
+        ncols=style.legend_columns([shared.legend(trial) for trial in looks], shared.WIDTH_IN),
         frameon=False,
         fontsize=9,
     )
@@ -73,7 +73,7 @@ def draw_rates(
             if trial.implementation.role is Role.CANDIDATE:
                 _write_percent(axes, at, rate, bound, many=len(bound.sizes) > MANY)
     _draw_ceiling(axes, bound)
-    _draw_fixed_cost(axes, shown, bound, columns=3 if alone else 1)
+    _shade_short(axes, shown, bound)
     shared.label_sizes(
         axes,
         bound.sizes,
@@ -170,29 +170,16 @@ def _draw_ceiling(axes: Any, bound: ceiling.Bound) -> None:
     )
 
 
-def _draw_fixed_cost(axes: Any, shown: view.Timed, bound: ceiling.Bound, *, columns: int) -> None:
-    """Mark what a fixed cost of a call would leave of the ceiling, and where that is little."""
-    label: str | None = f"the ceiling, if a call costs {ceiling.FIXED_US:g} µs more"
-    shade: str | None = "short: launch and latency weigh"
-    reach = shared.SLOT / 2 + 0.06
+def _shade_short(axes: Any, shown: view.Timed, bound: ceiling.Bound) -> None:
+    """Shade the sizes whose floor is so short that what it leaves out weighs."""
+    label: str | None = f"floor below {ceiling.SHORT_US:g} µs: launch and latency weigh"
     for place, size in enumerate(bound.sizes):
         least_us = ceiling.floor_us(shown.evaluation, size)
-        if least_us is None:
-            continue
-        if ceiling.is_short(least_us):
-            axes.axvspan(place - 0.5, place + 0.5, color=SHADE, linewidth=0, zorder=0, label=shade)
-            shade = None
-        axes.hlines(
-            bound.rate * ceiling.fraction_with_fixed_cost(least_us),
-            place - reach,
-            place + reach,
-            color=style.BLACK,
-            linewidth=1.2,
-            linestyle=(0, (1.2, 1.6)),
-            label=label,
-        )
-        label = None
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=8.5)
+        if least_us is not None and ceiling.is_short(least_us):
+            axes.axvspan(place - 0.5, place + 0.5, color=SHADE, linewidth=0, zorder=0, label=label)
+            label = None
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8.5)
 
 
 def _add_percent_axis(axes: Any, bound: ceiling.Bound) -> None:

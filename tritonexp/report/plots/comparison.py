@@ -49,7 +49,7 @@ def _draw_times(record: StudyRecord, shown: view.Timed, path: Path) -> None:
         marks,
         labels,
         loc="outside lower center",
-        ncols=min(len(labels), 7),
+        ncols=style.legend_columns(labels, shared.WIDTH_IN),
         frameon=False,
         fontsize=9,
     )
