@@ -21,28 +21,33 @@ if TYPE_CHECKING:
 
 types.register()
 
+# the job that began last, and the id of its sweep: what an interrupt is told about
+_begun: list[tuple[DictConfig, str | None]] = []
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(composed: DictConfig) -> None:
     """Run one job; in a sweep a job that fails is noted and the others go on."""
     if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        _begun[:] = [(composed, None)]
         try:
             run_job(composed)
         except TritonExpError as error:
             raise SystemExit(f"error: {error}") from error
         return
-    from tritonexp import callbacks
+    from tritonexp import callbacks, jobs
 
+    _begun[:] = [(composed, callbacks.current_sweep())]
     job = " ".join(HydraConfig.get().overrides.task)
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         run_job(composed, callbacks.current_sweep(), callbacks.ahead())
     except TritonExpError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        callbacks.note_failure(folder, job, str(error))
+        jobs.note_failure(folder, job, str(error))
     except Exception as error:  # noqa: BLE001  # the other jobs go on, and the sweep exits with 1
         traceback.print_exc()
-        callbacks.note_failure(folder, job, f"{type(error).__name__}: {error}")
+        jobs.note_failure(folder, job, f"{type(error).__name__}: {error}")
 
 
 def run_job(composed: DictConfig, sweep: str | None = None, ahead: "Sweep | None" = None) -> None:
@@ -61,5 +66,8 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("interrupted; what was measured is kept: python -m tritonexp log", file=sys.stderr)  # noqa: T201
+        from tritonexp.terminal import tell_interrupted
+
+        job, sweep = _begun[0] if _begun else (None, None)
+        tell_interrupted(None if job is None else job.tracking, sweep)
         sys.exit(130)

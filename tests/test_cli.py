@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import builders as build
 import pytest
 
-from tritonexp import cli, jobs, operations
+from tests.strategies.scripted import ScriptedProvider
+from tritonexp import answers, cli, jobs, operations, study
 from tritonexp.evaluation import environment
+from tritonexp.generation import ProviderSettings, make_provider
 from tritonexp.generation.recorded_provider import samples
 from tritonexp.prompting import rendering
 from tritonexp.records import sha256_of, to_json
@@ -101,7 +104,12 @@ def test_facts_of_another_shape_are_refused(capsys, tmp_path):
     path = tmp_path / "facts.json"
     path.write_text(json.dumps({"gpu_name": "a GPU"}))
     assert cli.main(["prompt", "softmax", "baseline_only", "--facts", str(path)]) == 1
-    assert "tritonexp facts" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "tritonexp facts" in said
+    assert "triton_version: field required" in said
+    path.write_text("{")
+    assert cli.main(["prompt", "softmax", "baseline_only", "--facts", str(path)]) == 1
+    assert "[type=" not in capsys.readouterr().err
 
 
 def test_record_keeps_a_response_that_plays_back(capsys, facts, tmp_path, monkeypatch):
@@ -118,6 +126,80 @@ def test_record_keeps_a_response_that_plays_back(capsys, facts, tmp_path, monkey
     # a recording is evidence and is not written over
     assert cli.main([*arguments, "--sample", "1", "--date", "2026-11-23"]) == 1
     assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sample", ["0", "-1"])
+def test_a_sample_below_one_is_refused(sample, capsys, tmp_path):
+    """The option is named, not a path that would be no recording's."""
+    arguments = ["record", "softmax", "baseline_only", str(tmp_path / "absent.md")]
+    assert cli.main([*arguments, f"--sample={sample}", "--date", "2026-11-23"]) == 1
+    said = capsys.readouterr().err
+    assert f"--sample {sample}" in said
+    assert "1 or more" in said
+
+
+def test_a_response_without_a_date_is_refused(capsys, facts, tmp_path):
+    """Of a file nobody knows when it was given."""
+    arguments = ["record", "softmax", "with_hints", str(tmp_path / "a.md"), "--facts", facts]
+    assert cli.main([*arguments, "--sample", "1"]) == 1
+    assert "--date" in capsys.readouterr().err
+
+
+@pytest.fixture
+def paid(tmp_path):
+    """Have an answer wait as an interrupted run leaves it; give its folder."""
+    home = tmp_path / "mlruns"
+    provider = ScriptedProvider([build.completion("word\r\nfor word", model_answered="claude-x")])
+    answers.Keeping(provider, home, "softmax", None, print).complete(build.PROMPT)
+    (folder,) = answers.waiting(home)
+    return folder
+
+
+def test_answers_that_wait_are_listed_and_can_be_recorded(paid, capsys, tmp_path, monkeypatch):
+    """`log` and `doctor` tell of them, and the command that `log` prints keeps one."""
+    monkeypatch.setattr(operations, "KERNELS_DIR", tmp_path)
+    home = str(tmp_path / "mlruns")
+    assert cli.main(["doctor", "--folder", home]) == 0
+    assert f"1: python -m tritonexp log --folder {home}" in capsys.readouterr().out.replace(
+        "\n", ""
+    )
+    assert cli.main(["log", "--folder", home]) == 0
+    said = capsys.readouterr().out
+    assert "an answer of claude-x to softmax/scripted/baseline_only, " in said
+    command = shlex.split(said.partition("python -m tritonexp ")[2].partition("\n")[0])
+    assert command == ["record", "softmax", "baseline_only", str(paid), "--sample", "1"]
+    assert cli.main(command) == 0
+    folder = tmp_path / "softmax" / "recorded"
+    settings = ProviderSettings(
+        name="recorded", provider="recorded", operation="softmax", recorded_dir=folder
+    )
+    played = make_provider(settings).complete(build.PROMPT)
+    assert (played.text, played.model_answered) == ("word\r\nfor word", "claude-x")
+    assert not paid.exists()
+
+
+def test_an_answer_is_recorded_as_one_to_what_it_answers(paid, capsys, facts):
+    """Another prompt is refused, and so are facts, which the answer brings along."""
+    for arguments, said in (
+        (["with_hints", str(paid)], "answers softmax baseline_only"),
+        (["baseline_only", str(paid), "--facts", facts], "--facts"),
+    ):
+        assert cli.main(["record", "softmax", *arguments, "--sample", "1"]) == 1
+        assert said in capsys.readouterr().err
+    assert paid.exists()
+
+
+def test_a_comparison_made_again_knows_the_jobs_that_failed(capsys, tmp_path, monkeypatch):
+    """They are taken from the sweep's folder, wherever the comparison is written to."""
+    home = tmp_path / "mlruns"
+    jobs.sweep_in(home, "the-sweep").mkdir(parents=True)
+    jobs.note_failure(jobs.sweep_in(home, "the-sweep"), "model=opus", "no key")
+    given = []
+    monkeypatch.setattr(study, "open_store", lambda _: None)
+    monkeypatch.setattr(study, "compare_sweep", lambda *arguments: given.append(arguments))
+    arguments = ["report", "--sweep", "the-sweep", "--folder", str(home)]
+    assert cli.main([*arguments, "-o", str(tmp_path / "out")]) == 0
+    assert given == [(None, "the-sweep", tmp_path / "out", ["model=opus: no key"])]
 
 
 def test_a_response_that_is_no_text_is_refused(capsys, facts, tmp_path):

@@ -127,6 +127,14 @@ def test_impossible_sizes_are_refused(custom):
         referee_arguments(config, operations.load("softmax"))
 
 
+@pytest.mark.parametrize(("operation", "pair"), [("softmax", False), ("matmul", True)])
+def test_what_a_size_takes_is_said_once(operation, pair):
+    """A pair of the ladder is named where the axes are others."""
+    with pytest.raises(ConfigError) as raised:
+        operations.load(operation).spec.size((1, 2, 3, 4))
+    assert ("or a pair rows, cols" in str(raised.value)) is pair
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -137,7 +145,8 @@ def test_impossible_sizes_are_refused(custom):
         ("model=gpt", ["gpt", *choices("model")]),
         ("operation=fft", ["fft", *choices("operation")]),
         ("prompt=magic", ["magic", *choices("prompt")]),
-        ("sizes.custom=[[a,b]]", ["sizes.custom", "int"]),
+        ("sizes.custom=[[a,b]]", ["sizes.custom", "int", "[[1823,781]]"]),
+        ("sizes.custom=[1,2]", ["sizes.custom=[1, 2]", "a list of sizes", "[[1823,781]]"]),
     ],
 )
 def test_bad_values_are_refused_with_what_was_allowed(override, said):
@@ -163,6 +172,10 @@ def test_bad_values_are_refused_with_what_was_allowed(override, said):
         "tracking.folder=",
         "tracking.experiment=' '",
         "sizes.custom=[]",
+        "sizes.custom=5",
+        "sizes.custom=[[1,2],3]",
+        "sizes.custom=[[1.5,2]]",
+        "sizes.custom=[[true,2]]",
         "sizes.custom=[[64,64],[64,64]]",
         "timing.rounds=1",
         "timing.max_rounds=19",
@@ -178,6 +191,8 @@ def test_bad_values_are_refused_with_what_was_allowed(override, said):
         "model.parallel=0",
         "model.max_tokens=0",
         "model.timeout_s=-1",
+        "model.timeout_s=0.001",
+        "model.timeout_s=1e300",
         "model.input_usd_per_mtok=-1",
     ],
 )

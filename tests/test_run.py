@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tritonexp import jobs
+from tritonexp import answers, jobs
 from tritonexp.records import Mode, Status
 from tritonexp.tracking import Store
 
@@ -117,10 +117,14 @@ def test_a_job_that_fails_is_named_and_the_others_go_on(sweep):
 
 
 def test_a_sweep_ends_with_a_comparison(sweep):
-    """The comparison is on disk and can be made again by the command that is documented."""
+    """The comparison is on disk and can be made again by the command that is documented.
+
+    Both times it names the job that could not be done.
+    """
     folder, result = sweep
     path = folder / "mlruns" / "sweeps" / sweep_id(folder) / "report" / "comparison.md"
     assert str(path.relative_to(folder)) in result.stdout
+    assert "absent.py" in path.read_text()
     path.unlink()
     again = subprocess.run(
         [sys.executable, "-m", "tritonexp", "report", "--sweep", sweep_id(folder)],
@@ -132,6 +136,7 @@ def test_a_sweep_ends_with_a_comparison(sweep):
     )
     assert again.returncode == 0, again.stderr
     assert "softmax" in path.read_text()
+    assert "absent.py" in path.read_text()
 
 
 def test_a_run_leaves_nothing_but_mlruns(sweep):
@@ -193,7 +198,7 @@ def test_ctrl_c_ends_at_once_without_a_traceback(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "interrupted" in err
+    assert "interrupted\nnothing waits" in err
     assert "Traceback" not in err
 
 
@@ -283,11 +288,39 @@ def test_what_fails_ahead_is_told_at_its_own_job(tmp_path):
     assert all(line.startswith(start) for line, start in zip(told, begin, strict=True)), told
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("model.id=claude-none", "model: claude-none"), ("model.base_url=", "correct model.base_url")],
+)
+@pytest.mark.parametrize("flag", [(), ("-m",)])
+def test_a_fault_of_the_settings_is_not_counted_as_the_models(flag, override, said, tmp_path):
+    """A model that there is not and an address where nobody listens end with 1 and no run."""
+    with ApiServer() as gone:
+        url = gone.url
+    with ApiServer() as server:
+        given = f"{override}{url}" if override.endswith("=") else override
+        result = run(
+            tmp_path,
+            *flag,
+            "model=sonnet",
+            "sizes=smoke",
+            f"model.base_url={server.url}",
+            given,
+            ANTHROPIC_API_KEY="of-the-test",
+        )
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "API_ERROR" not in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("flag", [(), ("-m",)])
 def test_ctrl_c_does_not_wait_for_a_slow_answer(flag, tmp_path):
-    """All three answers are stuck in their middle; the interrupt ends the run all the same."""
+    """Two of three answers are stuck in their middle; the one that came is kept and told of."""
+    home = tmp_path / "mlruns"
     with ApiServer() as server:
-        server.play(*[Reply(text="Here it is.", end=End.SILENCE)] * 3)
+        stuck = Reply(text="Here it is.", end=End.SILENCE)
+        server.play(Reply(text="paid for"), stuck, stuck)
         process = start(
             tmp_path,
             *flag,
@@ -298,9 +331,17 @@ def test_ctrl_c_does_not_wait_for_a_slow_answer(flag, tmp_path):
             ANTHROPIC_API_KEY="of-the-test",
         )
         assert server.wait_for_requests(3)
+        while not answers.waiting(home):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         # the server would keep silent for longer
         _, err = process.communicate(timeout=25)
     assert process.returncode == 130, err
-    assert "interrupted" in err
     assert "Traceback" not in err
+    assert f"interrupted\nanswers that were paid for in {Path('mlruns', 'answers')}: 1\n" in err
+    assert "python -m tritonexp log\n" in err
+    if flag:
+        assert f"  python -m tritonexp report --sweep {sweep_id(tmp_path)}\n" in err
+    (folder,) = answers.waiting(home)
+    assert (folder / "response.md").read_text() == "paid for"

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 from stand_ins import StandInReferee
 
 from tests.strategies.scripted import ScriptedProvider
-from tritonexp import callbacks, jobs, study
+from tritonexp import answers, callbacks, jobs, study
 from tritonexp.config import CONF_DIR, compose, register
 from tritonexp.errors import ConfigError, GenerationError, LeaseError, MissingKeyError, PromptError
 from tritonexp.records import Status
@@ -469,6 +469,34 @@ def test_an_answer_that_has_not_come_names_nothing_and_is_not_waited_for(configu
     assert [told for _, told in StandInReferee.judged] == [(None,), None]
 
 
+def test_answers_asked_ahead_wait_when_the_sweep_is_interrupted(configured, models, tmp_path):
+    """Two came while the first was judged: all three are on disk, and none was lost."""
+
+    class Interrupted(Settled):
+        def evaluate(self, candidate, upcoming=None):
+            settle()
+            raise KeyboardInterrupt
+
+    configs = [configured(f"model={model}") for model in ("sonnet", "opus", "haiku")]
+    with Sweep(configs) as ahead, pytest.raises(KeyboardInterrupt):
+        run(configs[0], ahead, open_referee=Interrupted)
+    waiting = [answers.read(folder).job for folder in answers.waiting(tmp_path / "mlruns")]
+    assert sorted(waiting) == [
+        f"softmax/{model}/baseline_only" for model in ("haiku", "opus", "sonnet")
+    ]
+
+
+def test_answers_of_jobs_that_are_done_wait_no_more(configured, models, tmp_path):
+    """Those of the jobs ahead do, until they have their turn."""
+    configs = [configured(f"model={model}") for model in ("sonnet", "opus")]
+    left = []
+    with Sweep(configs) as ahead:
+        for config in configs:
+            run(config, ahead)
+            left.append(len(answers.waiting(tmp_path / "mlruns")))
+    assert left == [1, 0]
+
+
 def test_a_sweep_is_read_no_further_than_it_is_looked_ahead(configured, models):
     """Hundreds of jobs are not composed before the first is judged."""
     read = []
@@ -556,3 +584,59 @@ def test_jobs_share_nothing_where_another_launcher_runs_them(
         config.hydra.sweep.dir = str(tmp_path)
     callbacks.SweepCallback().on_multirun_end(config)
     assert callbacks.ahead() is None
+
+
+@pytest.fixture
+def ended(multirun, monkeypatch, tmp_path):
+    """Make the end of a sweep whose folder has one failed job."""
+    monkeypatch.setenv(callbacks.SWEEP_VARIABLE, "the-sweep")
+    config = multirun("model=sonnet,opus")
+    with open_dict(config):
+        config.hydra.sweep.dir = str(tmp_path)
+    jobs.note_failure(tmp_path, "model=opus", "no\nkey")
+
+    def end(compare):
+        monkeypatch.setattr(study, "compare_sweep", compare)
+        with pytest.raises(SystemExit) as raised:
+            callbacks.SweepCallback().on_multirun_end(config)
+        return raised.value.code
+
+    return end
+
+
+def test_jobs_that_could_not_be_done_are_part_of_the_comparison(ended, tmp_path):
+    """What was noted of them is handed on, each on a line of its own."""
+    given = []
+
+    def compare(*arguments):
+        given.append(arguments)
+        return "compared"
+
+    assert ended(compare) == 1
+    assert given == [(None, "the-sweep", tmp_path, ["model=opus: no key"])]
+
+
+def test_a_fault_that_nobody_thought_of_ends_the_sweep_with_one(ended, capsys, tmp_path):
+    """Hydra would swallow it; the traceback, a sentence and the failed jobs are printed."""
+
+    def compare(*_):
+        raise ZeroDivisionError("a fault of ours")
+
+    assert ended(compare) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "error: no comparison: ZeroDivisionError: a fault of ours." in err
+    assert f"python -m tritonexp report --sweep the-sweep --folder {tmp_path}" in err
+    assert "1 failed:\n  model=opus: no key" in err
+
+
+def test_a_fault_before_a_sweep_ends_it(multirun, monkeypatch, capsys):
+    """No job runs without the sweep's name."""
+
+    def fail(_):
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(study, "open_store", fail)
+    with pytest.raises(SystemExit, match="the sweep cannot begin: ZeroDivisionError"):
+        callbacks.SweepCallback().on_multirun_start(multirun("model=sonnet,opus"))
+    assert "Traceback" in capsys.readouterr().err

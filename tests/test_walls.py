@@ -33,14 +33,20 @@ MAY_IMPORT = {
     "strategies": CONTRACT | {"protocols", "generation.extraction"},
     "evaluation": CONTRACT | {"operations", "statistics", "user_cache"},
     "jobs": CONTRACT | {"report"},
-    "terminal": {"records", "report", "study"},
+    "answers": CONTRACT | {"protocols"},
+    "recorded": CONTRACT | {"jobs", "statistics"},
+    "commands": {"config"},
+    "terminal": {"records", "report", "study", "config"}
+    | {"jobs", "answers", "recorded", "commands"},
     "redteam": CONTRACT | {"operations", "statistics", "evaluation", "report.words"},
     "study": None,
-    "sweep": CONTRACT | {"protocols", "config", "operations", "strategies", "generation.asking"},
-    "callbacks": {"study", "sweep", "config", "errors"},
+    "sweep": CONTRACT
+    | {"protocols", "config", "operations", "strategies", "generation.asking"}
+    | {"answers", "recorded"},
+    "callbacks": {"study", "sweep", "config", "errors", "jobs", "commands"},
     "cli": None,
     "__main__": {"cli"},
-    "run.py": {"study", "sweep", "config", "errors", "callbacks", "terminal"},
+    "run.py": {"study", "sweep", "config", "errors", "callbacks", "terminal", "jobs"},
 }
 # a library -> the modules that may import it
 ONLY_IN = {
@@ -170,6 +176,7 @@ def test_every_room_has_a_rule():
         "import tritonexp.report, tritonexp.config",
         "import tritonexp.config; tritonexp.config.compose(['model=opus'])",
         "import tritonexp.tracking, tritonexp.jobs, tritonexp.cli",
+        "import tritonexp.answers, tritonexp.recorded, tritonexp.commands, tritonexp.terminal",
         "import tritonexp.generation, tritonexp.prompting, tritonexp.strategies",
         "import tritonexp.redteam.bench, tritonexp.redteam.document",
         """

@@ -1,7 +1,8 @@
 """What a sweep does once, before its first job and after its last.
 
 Hydra calls the end only when no job raised, so run.py notes a failed job and raises nothing; and it
-swallows what a callback raises except SystemExit, so that is how errors leave here.
+swallows what a callback raises except SystemExit, so that is how errors leave here, those that
+nobody thought of too.
 Does not run after Ctrl-C: `python -m tritonexp report --sweep ID` compares what was logged.
 Looks ahead only where Hydra's own launcher runs the jobs, one after another in this process, and
 its own sweeper chooses them: where it is another's, each job finds itself alone.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,9 @@ class SweepCallback(Callback):
             study.open_store(config.tracking)
         except TritonExpError as error:
             raise SystemExit(f"error: {error}") from error
+        except Exception as error:
+            traceback.print_exc()
+            raise SystemExit(f"error: the sweep cannot begin: {_told(error)}") from error
         # an environment variable is what reaches the jobs of every launcher
         os.environ[SWEEP_VARIABLE] = study.new_id()
         if config.hydra.launcher._target_ == LAUNCHER:
@@ -52,21 +57,29 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Log the comparison; exit with 1 where a job failed."""
-        from tritonexp import study
+        from tritonexp import commands, jobs, study
 
         sweep = current_sweep()
-        if (ahead := _sweeps.pop(sweep, None)) is not None:
-            ahead.close()
         folder = Path(config.hydra.sweep.dir)
-        failures = failures_in(folder)
-        is_compared = True
+        is_compared = False
         print(f"\nsweep {sweep}")  # noqa: T201
+        failures = jobs.failures_in(folder)
         try:
+            if (ahead := _sweeps.pop(sweep, None)) is not None:
+                ahead.close()
             store = study.open_store(config.tracking)
-            print(study.compare_sweep(store, sweep, folder))  # noqa: T201
+            print(study.compare_sweep(store, sweep, folder, failures))  # noqa: T201
+            is_compared = True
         except TritonExpError as error:
             print(f"error: no comparison: {error}", file=sys.stderr)  # noqa: T201
-            is_compared = False
+        except Exception as error:  # noqa: BLE001  # hydra would swallow it, and exit with 0
+            traceback.print_exc()
+            again = commands.report(sweep, config.tracking)
+            print(  # noqa: T201
+                f"error: no comparison: {_told(error)}. The jobs that are done are logged; to"
+                f" compare them again: {again}",
+                file=sys.stderr,
+            )
         if failures:
             print(f"{len(failures)} failed:", *failures, sep="\n  ", file=sys.stderr)  # noqa: T201
         if failures or not is_compared:
@@ -115,13 +128,5 @@ def coming(config: DictConfig) -> Iterator[StudyConfig]:
         return
 
 
-def note_failure(folder: Path, job: str, message: str) -> None:
-    """Remember a job that failed; a file, because a launcher may run jobs in other processes."""
-    with (folder / "failures.txt").open("a", encoding="utf-8") as file:
-        file.write(f"{job}: {' '.join(message.split())}\n")
-
-
-def failures_in(folder: Path) -> list[str]:
-    """List the jobs that failed so far."""
-    path = folder / "failures.txt"
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
 """python -m tritonexp: what is done without running a study.
 
-Reports again, records that wait for MLflow, the list of operations, the workflow of recording a
+Reports again, records and answers that wait, the list of operations, the workflow of recording a
 response, the red team before the referee, and a diagnosis of the installation. Running a study is
 run.py's.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +18,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tritonexp import commands
 from tritonexp.errors import ConfigError, PromptError, TritonExpError
-from tritonexp.records import MachineFacts, Prompt, from_json, to_json
+from tritonexp.records import MachineFacts, Prompt, Status, fault_of, from_json, to_json
 
 if TYPE_CHECKING:
+    from tritonexp.answers import PaidAnswer
     from tritonexp.config import TrackingConfig
     from tritonexp.records import Gpu, Implementation
 
@@ -51,26 +54,51 @@ def report(options: argparse.Namespace) -> int:
         reports.write(jobs.read(options.record), folder)
         print(f"report: {folder / 'report.md'}")
         return 0
-    folder = options.output or options.folder / "sweeps" / options.sweep
-    print(study.compare_sweep(study.open_store(_tracking(options)), options.sweep, folder))
+    home = jobs.sweep_in(_home(options), options.sweep)
+    store = study.open_store(_tracking(options))
+    not_done = jobs.failures_in(home)
+    print(study.compare_sweep(store, options.sweep, options.output or home, not_done))
     return 0
 
 
 def log(options: argparse.Namespace) -> int:
-    """Log the records that MLflow has not taken."""
+    """Log the records that MLflow has not taken, and list the answers that have no record."""
     from tritonexp import jobs, study
 
-    folders = options.folders or jobs.waiting(options.folder)
+    home = _home(options)
+    folders = options.folders or jobs.waiting(home)
     if not folders:
-        print(f"nothing waits in {jobs.pending_in(options.folder)}")
-        return 0
+        print(f"nothing waits in {jobs.pending_in(home)}")
     failed = False
-    for finished in study.log_pending(folders, _tracking(options)):
+    for finished in study.log_pending(
+        folders, home=options.folder, experiment=options.experiment, uri=options.uri
+    ):
         print(f"{finished.record.study_id} {finished.record.name}: {finished.report}")
         if finished.tracking_error is not None:
             print(f"error: {finished.tracking_error}", file=sys.stderr)
             failed = True
+    _list_answers(home)
     return int(failed)
+
+
+def _list_answers(home: Path) -> None:
+    """Say which answers wait in a tracking folder, and how to keep each."""
+    from tritonexp import answers
+    from tritonexp.generation.recorded_provider import samples
+    from tritonexp.operations import KERNELS_DIR
+
+    folders = answers.waiting(home)
+    for folder in folders:
+        found = answers.read(folder)
+        recorded = KERNELS_DIR / found.operation / "recorded"
+        sample = max(samples(recorded, found.prompt.name), default=0) + 1
+        what = ("record", found.operation, found.prompt.name, str(folder), "--sample", str(sample))
+        print(
+            f"an answer of {found.model} to {found.job}, {found.date}, waits in {folder}; to keep"
+            f" it for model=recorded: {commands.PROGRAM} {shlex.join(what)}"
+        )
+    if folders:
+        print("Those of a run that is still under way are its own: leave them until it is done.")
 
 
 def operations(_: argparse.Namespace) -> int:
@@ -118,19 +146,61 @@ def prompt(options: argparse.Namespace) -> int:
 
 def record(options: argparse.Namespace) -> int:
     """Keep a model's response to a rendered prompt, so that model=recorded plays it back."""
+    from tritonexp import answers
     from tritonexp.generation.recorded_provider import recording_path, write_recording
     from tritonexp.operations import KERNELS_DIR
 
-    rendered = _rendered(options)
+    if options.sample < 1:
+        raise ConfigError(f"--sample {options.sample} is no number of a sample; give 1 or more.")
+    waits = options.response.is_dir()
+    if waits:
+        found = answers.read(options.response)
+        _check_answer(found, options)
+        rendered, response = found.prompt, found.completion.text
+        date, model = found.date.partition("T")[0], found.model
+    else:
+        if options.date is None:
+            raise ConfigError("--date is missing: give the day of the answer, as in 2026-11-23.")
+        rendered, response = _rendered(options), _response(options.response)
+        date, model = options.date, UNKNOWN_MODEL
     folder = KERNELS_DIR / options.operation / "recorded"
     path = recording_path(folder, options.prompt, options.sample)
-    try:
-        response = _read_bytes(options.response).decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{options.response} is not UTF-8 text: {error}.") from error
-    write_recording(path, rendered, response, options.date, options.model, options.sample)
+    write_recording(
+        path,
+        rendered,
+        response,
+        options.date or date,
+        options.model or model,
+        options.sample,
+        # what was refused came whole
+        complete=not waits or found.completion.failure in {None, Status.REFUSED},
+    )
     print(f"{path}: answers the prompt of sha256 {rendered.sha256}")
+    if waits:
+        answers.dismiss(options.response)
+        print(f"{options.response} is removed, since the answer is kept")
     return 0
+
+
+def _check_answer(found: PaidAnswer, options: argparse.Namespace) -> None:
+    """Raise ConfigError where an answer that waits is not one to what was named."""
+    if (found.operation, found.prompt.name) != (options.operation, options.prompt):
+        raise ConfigError(
+            f"{options.response} answers {found.operation} {found.prompt.name}, not"
+            f" {options.operation} {options.prompt}; name what it answers."
+        )
+    if options.facts is not None:
+        raise ConfigError(
+            f"--facts {options.facts} is of no use with {options.response}, which has the prompt as"
+            " it was sent; leave it out."
+        )
+
+
+def _response(path: Path) -> str:
+    try:
+        return _read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}.") from error
 
 
 def redteam(options: argparse.Namespace) -> int:
@@ -270,7 +340,7 @@ def _facts_in(path: Path) -> MachineFacts:
         return from_json(MachineFacts, _read_bytes(path))
     except ValueError as error:
         raise ConfigError(
-            f"{path} holds no machine facts ({' '.join(str(error).splitlines()[:3])});"
+            f"{path} holds no machine facts ({fault_of(error)});"
             " `python -m tritonexp facts` prints this machine's."
         ) from error
 
@@ -288,7 +358,7 @@ def doctor(options: argparse.Namespace) -> int:
     """Say what works here: versions, GPU, sandbox, store and key; 1 where a study cannot run."""
     from rich.table import Table
 
-    from tritonexp import study
+    from tritonexp import answers, jobs, study
     from tritonexp.evaluation import confinement, environment
     from tritonexp.terminal import show
 
@@ -304,6 +374,8 @@ def doctor(options: argparse.Namespace) -> int:
         store, usable = f"not usable: {error}", False
     gpu = found.gpu
     clock_state, lease_state, leasable = _gpu_states(gpu)
+    home = _home(options)
+    paid = len(answers.waiting(home))
     table = Table(show_header=False)
     for name, text in (
         ("python", found.python),
@@ -322,7 +394,8 @@ def doctor(options: argparse.Namespace) -> int:
         ("sandbox", found.sandbox),
         ("MLflow store", store),
         ("ANTHROPIC_API_KEY", "set" if os.environ.get("ANTHROPIC_API_KEY") else "not set"),
-        ("waiting records", str(len(_waiting(options.folder)))),
+        ("waiting records", str(len(jobs.waiting(home)))),
+        ("waiting answers", f"{paid}: {commands.log(home)}" if paid else "0"),
     ):
         table.add_row(name, text)
     show(table)
@@ -342,17 +415,17 @@ def _gpu_states(gpu: Gpu | None) -> tuple[str, str, bool]:
         return clock_state, f"not usable: {error}", False
 
 
-def _waiting(folder: Path) -> tuple[Path, ...]:
-    from tritonexp import jobs
-
-    return jobs.waiting(folder)
+def _home(options: argparse.Namespace) -> Path:
+    return options.folder or Path(commands.FOLDER)
 
 
 def _tracking(options: argparse.Namespace) -> TrackingConfig:
     from tritonexp.config import TrackingConfig
 
     return TrackingConfig(
-        folder=str(options.folder), experiment=options.experiment, uri=options.uri
+        folder=str(_home(options)),
+        experiment=options.experiment or commands.EXPERIMENT,
+        uri=options.uri,
     )
 
 
@@ -382,7 +455,7 @@ def _parser() -> argparse.ArgumentParser:
 
     later = command(log)
     later.add_argument("folders", nargs="*", type=Path, help="job folders; all that wait if none")
-    _add_store(later)
+    _add_store(later, otherwise="each record's own")
 
     command(operations)
 
@@ -392,10 +465,12 @@ def _parser() -> argparse.ArgumentParser:
 
     kept = command(record)
     _add_prompt(kept)
-    kept.add_argument("response", type=Path, help="the response, word for word")
+    kept.add_argument(
+        "response", type=Path, help="the response, word for word, or an answer's folder (see log)"
+    )
     kept.add_argument("--sample", type=int, required=True, help="its number, from 1")
-    kept.add_argument("--date", required=True, help="when it was given, as in 2026-11-23")
-    kept.add_argument("--model", default=UNKNOWN_MODEL, help="what is known of the model")
+    kept.add_argument("--date", help="when it was given, as in 2026-11-23; a folder tells")
+    kept.add_argument("--model", help="what is known of the model; a folder tells")
 
     judged = command(redteam)
     judged.add_argument("folder", nargs="?", type=Path, help="default: the project's own")
@@ -433,10 +508,13 @@ def _add_prompt(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folder", type=Path, default=Path("mlruns"), help="default: mlruns")
-    parser.add_argument("--experiment", default="tritonexp", help="default: tritonexp")
-    parser.add_argument("--uri", help="a tracking server instead of the folder's own store")
+def _add_store(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
+    """Add the store's options; what is not given is the default, or that of a record."""
+    parser.add_argument("--folder", type=Path, help=f"default: {commands.FOLDER}")
+    default = otherwise or commands.EXPERIMENT
+    parser.add_argument("--experiment", help=f"default: {default}")
+    own = f", '' for that; default: {otherwise}" if otherwise else ""
+    parser.add_argument("--uri", help=f"a tracking server instead of the folder's own store{own}")
 
 
 def _machine_facts() -> MachineFacts:

@@ -71,7 +71,8 @@ class SizesConfig:
 
     name: str = MISSING
     ladder: list[list[int]] = MISSING
-    custom: Optional[list[list[int]]] = None  # noqa: UP045
+    # a list of lists of whole numbers, or None: Hydra would not say which key is wrong
+    custom: Any = None
 
     @property
     def label(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tritonexp.errors import ConfigError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # of fewer the smallest and the largest are hardly an interval
 LEAST_ROUNDS = 5
+# less is no time to answer in, and more than a day nobody waits
+TIMEOUTS_S = (1, 86_400)
 
 # a key, its value, whether it is allowed, and what is
 Check = tuple[str, object, bool, str]
@@ -65,11 +67,22 @@ def _checks(config: StudyConfig) -> Iterator[Check]:
     yield from _model_checks(config.model)
 
 
-def _size_checks(custom: Sequence[Sequence[int]] | None) -> Iterator[Check]:
+def _size_checks(custom: Any) -> Iterator[Check]:
     if custom is not None:
+        yield (
+            "sizes.custom",
+            custom,
+            isinstance(custom, list) and all(map(_is_size, custom)),
+            "a list of sizes, each a list of whole numbers (int), as in [[1823,781]]",
+        )
         extents = [tuple(item) for item in custom]
         yield "sizes.custom", custom, bool(extents), "one size or more, as in [[1823,781]]"
         yield "sizes.custom", custom, len(set(extents)) == len(extents), "each size once"
+
+
+def _is_size(value: Any) -> bool:
+    # True is a whole number to Python
+    return isinstance(value, list) and all(type(extent) is int for extent in value)
 
 
 def _timing_checks(timing: TimingConfig) -> Iterator[Check]:
@@ -96,8 +109,8 @@ def _timing_checks(timing: TimingConfig) -> Iterator[Check]:
 def _model_checks(model: ModelConfig) -> Iterator[Check]:
     yield "model.parallel", model.parallel, model.parallel >= 1, "1 or more"
     yield "model.max_tokens", model.max_tokens, model.max_tokens >= 1, "1 or more"
-    wait_s = model.timeout_s
-    yield "model.timeout_s", wait_s, 0 < wait_s < math.inf, "more than 0 seconds"
+    (least_s, most_s), wait_s = TIMEOUTS_S, model.timeout_s
+    yield "model.timeout_s", wait_s, least_s <= wait_s <= most_s, f"{least_s} to {most_s} seconds"
     for key in ("input_usd_per_mtok", "output_usd_per_mtok"):
         price = getattr(model, key)
         is_price = price is None or 0 <= price < math.inf

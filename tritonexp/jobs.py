@@ -2,7 +2,8 @@
 
 The folder waits under `<tracking.folder>/pending/` until MLflow has taken it, so a crash or an
 unreachable store after the measurement loses nothing: `python -m tritonexp log` goes on from here.
-Does not cover answers that were paid for but never evaluated because the harness failed between.
+A sweep's folder, beside it, lists the jobs that could not be done.
+Does not cover answers that were paid for and have no record yet: see answers.py.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import shutil
 from pathlib import Path
 
 from tritonexp.errors import ConfigError
-from tritonexp.records import Evaluation, Mode, StudyRecord, from_json, sha256_of, to_json
+from tritonexp.records import StudyRecord, fault_of, from_json, to_json
 
 RECORD_FILE = "record.json"
+FAILURES_FILE = "failures.txt"
 
 
 def pending_in(tracking_folder: Path) -> Path:
@@ -37,9 +39,9 @@ def read(path: Path) -> StudyRecord:
             f"{file} cannot be read ({error.strerror}); give a record.json or its folder."
         ) from error
     except ValueError as error:
-        first = str(error).splitlines()[:2]
         raise ConfigError(
-            f"{file} is no record that this version can read ({': '.join(first)})."
+            f"{file} is no record that this version can read ({fault_of(error)}); name another, or"
+            " read it with the version that wrote it."
         ) from error
 
 
@@ -71,26 +73,36 @@ def fill(folder: Path) -> StudyRecord:
     return record
 
 
+def home_of(folder: Path) -> Path | None:
+    """Find the tracking folder that a job folder waits in; None where it lies elsewhere."""
+    # as it was given, where that tells
+    for place in (folder, folder.resolve()):
+        home = place.parent.parent
+        if place.parent == pending_in(home):
+            return home
+    return None
+
+
 def dismiss(folder: Path) -> None:
     """Remove a job folder that MLflow has taken."""
     shutil.rmtree(folder)
 
 
-def recorded_evaluations(folder: Path) -> dict[str, Evaluation]:
-    """Collect the GPU evaluations below a folder by the sha256 of their candidate's source.
+def sweep_in(tracking_folder: Path, sweep: str) -> Path:
+    """Where a sweep leaves what it is; conf/config.yaml tells Hydra the same."""
+    return tracking_folder / "sweeps" / sweep
 
-    Every JSON file there is a StudyRecord; the latest evaluation of a source counts.
-    """
-    found: dict[str, Evaluation] = {}
-    for path in sorted(folder.rglob("*.json")):
-        for attempt in read(path).attempts:
-            evaluation = attempt.evaluation
-            if attempt.source is None or evaluation is None or evaluation.mode is not Mode.GPU:
-                continue
-            key = sha256_of(attempt.source)
-            if key not in found or found[key].environment.date < evaluation.environment.date:
-                found[key] = evaluation
-    return found
+
+def note_failure(folder: Path, job: str, message: str) -> None:
+    """Remember a job that failed; a file, because a launcher may run jobs in other processes."""
+    with (folder / FAILURES_FILE).open("a", encoding="utf-8") as file:
+        file.write(f"{job}: {' '.join(message.split())}\n")
+
+
+def failures_in(folder: Path) -> list[str]:
+    """List the jobs of a sweep that failed so far, each as "job: why"."""
+    path = folder / FAILURES_FILE
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def _write(path: Path, text: str) -> None:

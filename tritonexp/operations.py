@@ -109,10 +109,12 @@ class Spec:
         if len(extents) == LADDER_EXTENTS != len(self.axes):
             extents = self.from_ladder(*extents)
         if len(extents) != len(self.axes) or any(extent < 1 for extent in extents):
+            # where the axes are rows and cols, the pair is what was just said
+            pair = "" if len(self.axes) == LADDER_EXTENTS else " or a pair rows, cols"
             raise ConfigError(
                 f"size {list(extents)} does not fit: it takes {len(self.axes)} positive whole"
-                f" numbers ({', '.join(self.axes)}) or a pair rows, cols;"
-                f" for example sizes.custom='[[1823,781]]'."
+                f" numbers ({', '.join(self.axes)}){pair}; for example"
+                " sizes.custom='[[1823,781]]'."
             )
         for axis, extent in zip(self.axes, extents, strict=True):
             if extent > self.max_extents[axis]:
@@ -203,14 +205,19 @@ def names(kernels_dir: Path = KERNELS_DIR) -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in kernels_dir.glob("*/spec.py")))
 
 
-def load(name: str, kernels_dir: Path = KERNELS_DIR) -> Operation:
-    """Load a folder; raises ConfigError for an unknown name, OperationError if it is broken."""
-    folder = kernels_dir / name
-    if not (folder / "spec.py").is_file():
+def check_name(name: str, kernels_dir: Path = KERNELS_DIR) -> None:
+    """Raise ConfigError for a name that is no operation's; loads nothing."""
+    if name not in names(kernels_dir):
         raise ConfigError(
             f"there is no operation {name!r}; there are {', '.join(names(kernels_dir))}."
             f" A new one is a folder kernels/{name}/ and conf/operation/{name}.yaml."
         )
+
+
+def load(name: str, kernels_dir: Path = KERNELS_DIR) -> Operation:
+    """Load a folder; raises ConfigError for an unknown name, OperationError if it is broken."""
+    check_name(name, kernels_dir)
+    folder = kernels_dir / name
     for file in ("baseline.py", "experts.py", "contenders.py", "house.py"):
         if not (folder / file).is_file():
             raise OperationError(

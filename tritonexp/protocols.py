@@ -36,7 +36,7 @@ Upcoming = Callable[[], Implementation | None]
 
 
 class Evaluator(Protocol):
-    """A judge of candidates."""
+    """What a strategy asks about its candidates."""
 
     def evaluate(self, candidate: Implementation, upcoming: Upcoming | None = None) -> Evaluation:
         """Verify and, where possible, time a candidate beside its references.
@@ -45,9 +45,19 @@ class Evaluator(Protocol):
         is known that nothing follows.
         """
 
+    def recorded(self, source: str) -> Evaluation | None:
+        """What a GPU found earlier of a source, at just the sizes and by the protocol asked for.
 
-class Judge(Evaluator, Protocol):
+        None where that is not recorded, and where candidates are timed now. It may stand for an
+        attempt where one is chosen, and nowhere else.
+        """
+
+
+class Judge(Protocol):
     """What a study asks of an opened referee."""
+
+    def evaluate(self, candidate: Implementation, upcoming: Upcoming | None = None) -> Evaluation:
+        """Do what an Evaluator does."""
 
     @property
     def mode(self) -> Mode:

@@ -609,7 +609,7 @@ class StudyRecord:
     brief: OperationBrief
     attempts: tuple[Attempt, ...]
     chosen: int  # index into attempts of the one that stands for the study
-    # of the same source, made on a named GPU, shown beside, without another expert than was chosen
+    # made of the same source on a named GPU, and shown beside: what of it was asked for
     recorded_evaluation: Evaluation | None
 
     @property
@@ -664,3 +664,15 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     # classes are hashable, whatever the type checker makes of a TypeVar
     record: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type]
     return record
+
+
+def fault_of(error: ValueError) -> str:
+    """What from_json found wrong first, in words for people; any other error as it is."""
+    listed = getattr(error, "errors", None)
+    if listed is None:
+        return " ".join(str(error).split())
+    first = listed(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    text = str(first["msg"])
+    # JSON keeps its capitals
+    return f"{where}: {text[0].lower()}{text[1:]}" if where else text

@@ -18,16 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tritonexp import jobs, operations
-from tritonexp.errors import TrackingError
+from tritonexp import answers, commands, jobs, operations, recorded
+from tritonexp.errors import ConfigError, TrackingError
 from tritonexp.protocols import Judge
 from tritonexp.records import (
     SCHEMA,
     Attempt,
     Choices,
-    Evaluation,
     Mode,
     Prompt,
+    Size,
     StudyRecord,
     TimingProtocol,
     sha256_of,
@@ -87,33 +87,34 @@ def run_study(
         store = open_store(config.tracking)
         opening = partial(_open_bench, config, open_referee or _referee())
         bench = hold.enter_context(ahead.bench(config, opening, progress))
-        operation, recorded, mode = bench.operation, bench.recorded, bench.referee.mode
+        operation, mode = bench.operation, bench.referee.mode
         if mode is Mode.INTERPRETER:
             note(
                 "No GPU here: kernels are verified in Triton's interpreter at small sizes and"
                 " nothing is timed, whatever sizes= and timing= say."
             )
-        ask = partial(_ask, config, bench)
+        ask = partial(_ask, config, bench, sweep, note)
         if question is None:
             question = ask(config)
             hold.callback(question.close)
+        turn = Turn(ahead, config, question, bench, ask)
         attempts, chosen = strategies.run(
             config.strategy.name,
             question.prompt,
             question.provider,
-            Turn(ahead, config, question, bench, ask),
+            turn,
             operation.brief,
             progress,
             n=config.strategy.n,
         )
     for reason in _why_not_profiled(attempts):
         note(f"profile={config.profile.name} was asked for and measured nothing: {reason}.")
+    if (remark := strategies.remark(config.strategy.name, attempts, chosen, turn)) is not None:
+        note(remark)
     source = attempts[chosen].source
-    beside = None
-    if mode is Mode.INTERPRETER and source is not None:
-        beside = recorded.get(sha256_of(source))
-    if beside is not None:
-        beside = _with_expert_asked_for(beside, operation, config.expert.name, note)
+    shown = None if source is None else bench.recorded(source)
+    for line in () if shown is None else shown.notes:
+        note(line)
     record = StudyRecord(
         schema=SCHEMA,
         study_id=new_id(),
@@ -124,30 +125,54 @@ def run_study(
         brief=operation.brief,
         attempts=attempts,
         chosen=chosen,
-        recorded_evaluation=beside,
+        recorded_evaluation=None if shown is None else shown.evaluation,
     )
     folder = jobs.keep(record, Path(config.tracking.folder))
+    question.answers.release(attempt.completion for attempt in attempts)
     progress("writing the report")
     jobs.fill(folder)
     progress("logging to MLflow")
-    return _logged(record, folder, store, Path(config.tracking.folder))
+    return _logged(record, folder, store, Path(config.tracking.folder), mode)
 
 
-def log_pending(folders: Sequence[Path], tracking: TrackingConfig) -> tuple[Finished, ...]:
-    """Log job folders that MLflow has not taken; what a folder lacks is made from its record."""
+def log_pending(
+    folders: Sequence[Path],
+    *,
+    home: Path | None = None,
+    experiment: str | None = None,
+    uri: str | None = None,
+) -> tuple[Finished, ...]:
+    """Log job folders that MLflow has not taken; what a folder lacks is made from its record.
+
+    Each goes where its own configuration says, but for what is given here; "" for the uri is the
+    tracking folder's own store. A store that cannot be used keeps none from the others.
+    """
     records = [jobs.fill(folder) for folder in folders]
-    store = open_store(tracking)
-    home = Path(tracking.folder)
-    return tuple(
-        _logged(record, folder, store, home)
-        for record, folder in zip(records, folders, strict=True)
-    )
+    # opened once each, since one that is not there takes seconds to find out
+    opened: dict[tuple[str, ...], Store | TrackingError] = {}
+    found = []
+    for record, folder in zip(records, folders, strict=True):
+        tracking = _tracking_of(record, home or jobs.home_of(folder), experiment, uri)
+        key = (tracking.folder, tracking.experiment, tracking.uri or "")
+        if key not in opened:
+            try:
+                opened[key] = open_store(tracking)
+            except TrackingError as error:
+                opened[key] = error
+        store = opened[key]
+        found.append(
+            _unlogged(record, folder, "", store)
+            if isinstance(store, TrackingError)
+            else _logged(record, folder, store, Path(tracking.folder))
+        )
+    return tuple(found)
 
 
-def compare_sweep(store: Store, sweep: str, folder: Path) -> str:
+def compare_sweep(store: Store, sweep: str, folder: Path, not_done: Sequence[str] = ()) -> str:
     """Compare a sweep's runs in a report that is logged too; return what to tell the user.
 
-    Raises TrackingError for a sweep without runs.
+    `not_done` are the jobs that failed, each as "job: why". Raises TrackingError for a sweep
+    without runs.
     """
     from tritonexp import report
 
@@ -156,7 +181,7 @@ def compare_sweep(store: Store, sweep: str, folder: Path) -> str:
         known = ", ".join(store.sweeps()) or "none"
         raise TrackingError(f"no run of the sweep {sweep!r} is in the store; there are: {known}.")
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = report.write_comparison(records, sweep, folder / "report")
+    metrics = report.write_comparison(records, sweep, folder / "report", not_done)
     # a group's figures stand in the report: as metrics, each would get charts of its own in the UI
     headline = {name: value for name, value in metrics.items() if "/" not in name}
     store.log_report(sweep, folder / "report", headline)
@@ -232,28 +257,68 @@ def _open_bench(config: StudyConfig, open_referee: OpenReferee, progress: Say) -
     """Load what a job is about, and open its referee."""
     progress(f"loading {config.operation.name}")
     operation = load_operation(config)
-    recorded = jobs.recorded_evaluations(operation.folder / "evaluations")
+    recordings = recorded.recordings_in(operation.folder / "evaluations")
     progress("opening the referee")
     arguments = referee_arguments(config, operation)
+    asked = _asked_for(**arguments)
     with open_referee(**arguments, progress=progress) as referee:
         # once, since later on its own workers hold some of the memory
         referee.check_fits()
-        yield Bench(referee, operation, recorded)
+
+        def recorded_of(source: str) -> recorded.Shown | None:
+            # on a GPU a run's own figures stand alone
+            found = recordings.get(sha256_of(source))
+            is_shown = found is not None and referee.mode is Mode.INTERPRETER
+            return recorded.show(found, asked) if found and is_shown else None
+
+        yield Bench(referee, operation, recorded_of)
+
+
+def _asked_for(
+    *,
+    operation: operations.Operation,
+    sizes: tuple[Size, ...],
+    protocol: TimingProtocol,
+    expert: str,
+    contenders: tuple[str, ...],
+    profile: str | None,
+    **_: Any,
+) -> recorded.Asked:
+    """What a recorded evaluation is to answer, from what a referee is opened with."""
+    default = operation.experts[0].name if operation.experts else None
+    return recorded.Asked(
+        sizes=sizes,
+        protocol=protocol,
+        choice=expert,
+        expert={"auto": default, "none": None}.get(expert, expert),
+        contenders=contenders,
+        profiler=profile,
+    )
 
 
 def _checked(config: StudyConfig) -> tuple[Provider, int]:
     """The provider of a job and how many answers it is asked for; raises what it would."""
-    from tritonexp import strategies
+    from tritonexp import prompting, strategies
 
+    operations.check_name(config.operation.name)
+    count = strategies.asks(config.strategy.name, config.strategy.n)
+    for component in config.prompt.components:
+        prompting.check_component(component, config.prompt.name)
     provider = provider_for(config.model, config.operation.name)
     provider.check()
     provider.facts(config.prompt.name)
-    count = strategies.asks(config.strategy.name, config.strategy.n)
-    # whoever is sent no prompt has one answer
-    return provider, count if provider.takes_prompt else 1
+    if count > 1 and not provider.takes_prompt:
+        raise ConfigError(
+            f"strategy={config.strategy.name} asks for {count} answers, but model={provider.name}"
+            " has one whatever it is asked; leave the strategy out, or choose a model that answers"
+            " a prompt, such as model=recorded."
+        )
+    return provider, count
 
 
-def _ask(config: StudyConfig, bench: Bench, job: StudyConfig) -> Question:
+def _ask(
+    config: StudyConfig, bench: Bench, sweep: str | None, note: Say, job: StudyConfig
+) -> Question:
     """Ask for the answers of a job, at the bench of this or of another one."""
     from tritonexp import prompting
     from tritonexp.generation.asking import AskedAhead
@@ -274,7 +339,10 @@ def _ask(config: StudyConfig, bench: Bench, job: StudyConfig) -> Question:
             facts,
             operation.guarded_sources,
         )
-    return Question(AskedAhead(provider, prompt, count), prompt, operation.brief, count)
+    home = Path(job.tracking.folder)
+    keeping = answers.Keeping(provider, home, operation.name, sweep, note)
+    asked = AskedAhead(keeping, prompt, count)
+    return Question(asked, prompt, operation.brief, count, keeping)
 
 
 def _why_not_profiled(attempts: Sequence[Attempt]) -> tuple[str, ...]:
@@ -283,46 +351,40 @@ def _why_not_profiled(attempts: Sequence[Attempt]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.reason for item in profiles if item and item.reason))
 
 
-def _with_expert_asked_for(
-    recorded: Evaluation, operation: operations.Operation, choice: str, note: Say
-) -> Evaluation:
-    """A recorded evaluation without the figures of another expert; notes what it lacks instead."""
-    default = operation.experts[0].name if operation.experts else None
-    asked = {"auto": default, "none": None}.get(choice, choice)
-    held = recorded.expert
-    name = None if held is None else held.implementation.name
-    if name == asked:
-        return recorded
-    if asked is not None:
-        note(
-            f"The recorded evaluation of this kernel holds {'no expert' if name is None else name},"
-            f" not expert={choice}, so no ratio over an expert is shown."
-        )
-    return dataclasses.replace(
-        recorded,
-        references=tuple(trial for trial in recorded.references if trial is not held),
-        comparisons=tuple(
-            item for item in recorded.comparisons if name not in {item.subject, item.reference}
-        ),
+def _tracking_of(
+    record: StudyRecord, home: Path | None, experiment: str | None, uri: str | None
+) -> TrackingConfig:
+    """Where a record is logged: as its configuration says, but for what is given."""
+    from tritonexp.config import TrackingConfig
+
+    own = record.config.get("tracking") or {}
+    return TrackingConfig(
+        folder=str(home or own.get("folder") or commands.FOLDER),
+        experiment=experiment or own.get("experiment") or commands.EXPERIMENT,
+        uri=(own.get("uri") if uri is None else uri) or None,
     )
 
 
-def _logged(record: StudyRecord, folder: Path, store: Store, home: Path) -> Finished:
+def _logged(
+    record: StudyRecord, folder: Path, store: Store, home: Path, mode: Mode | None = None
+) -> Finished:
     try:
-        run = store.log(folder)
+        run = store.log(folder, mode)
     except TrackingError as error:
-        kept: TrackingError | None = TrackingError(
-            f"{error} To log all that wait: python -m tritonexp log"
-        )
-        report: Path | str = folder / "report.md"
-    else:
-        kept = None
-        # only what was kept by us goes away; a folder that the user named is the user's
-        if folder.resolve().parent == jobs.pending_in(home).resolve():
-            jobs.dismiss(folder)
-        local = home / "artifacts" / run / "artifacts" / "report.md"
-        report = local if local.is_file() else f"artifact report.md of run {run}"
-    return Finished(record=record, report=report, ui_command=store.ui_command, tracking_error=kept)
+        told = TrackingError(f"{error} To log all that wait: {commands.log(home)}")
+        return _unlogged(record, folder, store.ui_command, told)
+    # only what was kept by us goes away; a folder that the user named is the user's
+    if folder.resolve().parent == jobs.pending_in(home).resolve():
+        jobs.dismiss(folder)
+    local = home / "artifacts" / run / "artifacts" / "report.md"
+    report = local if local.is_file() else f"artifact report.md of run {run}"
+    return Finished(record=record, report=report, ui_command=store.ui_command, tracking_error=None)
+
+
+def _unlogged(record: StudyRecord, folder: Path, ui_command: str, error: TrackingError) -> Finished:
+    return Finished(
+        record=record, report=folder / "report.md", ui_command=ui_command, tracking_error=error
+    )
 
 
 def _plain(config: StudyConfig) -> dict[str, Any]:

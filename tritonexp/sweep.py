@@ -25,10 +25,12 @@ from tritonexp.errors import EvaluationError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from tritonexp.answers import Keeping
     from tritonexp.config import StudyConfig
     from tritonexp.generation.asking import AskedAhead
     from tritonexp.operations import Operation
     from tritonexp.protocols import Judge, Upcoming
+    from tritonexp.recorded import Shown
     from tritonexp.records import Evaluation, Implementation, MachineFacts, OperationBrief, Prompt
 
 Say = Callable[[str], None]
@@ -45,7 +47,8 @@ class Bench:
 
     referee: Judge
     operation: Operation
-    recorded: Mapping[str, Evaluation]  # by the source's sha256
+    # what was recorded earlier of a source, and answers what its referee was opened for
+    recorded: Callable[[str], Shown | None]
 
     @cached_property
     def facts(self) -> MachineFacts:
@@ -61,6 +64,7 @@ class Question:
     prompt: Prompt
     brief: OperationBrief
     count: int  # how many answers are asked for
+    answers: Keeping  # what was paid for of them
 
     def first_candidate(self) -> Implementation | None:
         """What will be evaluated first, if the answers that have come tell."""
@@ -223,6 +227,11 @@ class Turn:
         self._left = 0 if upcoming is None else self._left - 1
         self._look_ahead()
         return self._bench.referee.evaluate(candidate, upcoming or self._sweep.upcoming())
+
+    def recorded(self, source: str) -> Evaluation | None:
+        """What a GPU found earlier of a source, where it is of all that this job asks for."""
+        shown = self._bench.recorded(source)
+        return shown.evaluation if shown is not None and shown.is_whole else None
 
     def _look_ahead(self) -> None:
         self._sweep.look_ahead(self._ask, {self._model: self._left})

@@ -29,10 +29,14 @@ def check(source, arguments=("x",)):
         "@supplies_output\ndef softmax(x, output): ...",
         "@triton.jit\ndef softmax(x_ptr, y_ptr): ...\nkernel = softmax\ndef softmax(x): ...",
         "with_output = lambda x: x\n(softmax, other) = with_output, None",
+        "softmax = None\ndef build():\n    global softmax\n    softmax = fast\nbuild()",
+        "softmax = None\nglobals()['softmax'] = fast",
+        "softmax = make(3)",
     ],
     ids=[
         *("right", "default", "varargs", "other-name", "keyword", "assigned", "redefined"),
         *("annotated", "branches", "imported", "decorated", "name-reused", "unpacked"),
+        *("global", "globals", "made"),
     ],
 )
 def test_source_that_can_be_called_is_let_through(source):
@@ -56,7 +60,7 @@ def test_house_kernels_are_let_through(name):
         ("def softmax(x):\n    return (x\n", "line 2"),
         ("def softmax(x):\nreturn x\n", "line 2"),
         ("```python\ndef softmax(x): ...\n```", "line 1"),
-        ("def softmax(x):\n    return x\0\n", "null"),
+        ("def softmax(x):\n    return x\0\n", "a null byte in line 2"),
     ],
     ids=["signature", "bracket", "indent", "fence", "null"],
 )
@@ -94,8 +98,13 @@ def test_source_that_overwhelms_the_parser_is_a_syntax_error(source):
         ("print(softmax)", "there are none"),
         ("def softmax(): ...", "not (x)"),
         ("def softmax(x, block_size): ...", "takes (x, block_size)"),
+        ("softmax = 3", "softmax is 3, and no function"),
+        ("import torch\nsoftmax = None", "softmax is None, and no function"),
     ],
-    ids=["empty", "others", "method", "nested", "local", "only-read", "too-few", "too-many"],
+    ids=[
+        *("empty", "others", "method", "nested", "local", "only-read", "too-few", "too-many"),
+        *("number", "nothing"),
+    ],
 )
 def test_missing_entry_point_names_what_there_is(source, told):
     """The reason names the function that is asked for, or what the file has in its place."""

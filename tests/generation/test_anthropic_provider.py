@@ -1,5 +1,6 @@
 """The Anthropic provider against a server that speaks the API's protocol, through the real SDK."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -202,11 +203,16 @@ def test_rate_limit_that_stays_is_an_api_error(api: ApiServer, prompt: Prompt) -
     assert len(api.requests) == 3
 
 
-def test_unknown_model_is_an_api_error_that_names_it(api: ApiServer, prompt: Prompt) -> None:
-    """A 404 is told in the API's own words."""
-    completion = ask(api, prompt, id="claude-none")
-    assert completion.failure is Status.API_ERROR
-    assert "404 not_found_error: model: claude-none" in completion.reason
+def test_unknown_model_raises_because_it_is_the_settings_fault(
+    api: ApiServer, prompt: Prompt
+) -> None:
+    """A 404 is told in the API's own words, and counts as nobody's answer."""
+    with pytest.raises(
+        GenerationError, match=r"the model claude-none .*correct model\.id"
+    ) as raised:
+        ask(api, prompt, id="claude-none")
+    assert "404 not_found_error: model: claude-none" in str(raised.value)
+    assert len(api.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -225,21 +231,45 @@ def test_refused_key_raises_because_every_job_would_fail(
     assert len(api.requests) == 1
 
 
-def test_refused_connection_is_an_api_error_that_says_so(prompt: Prompt, api: ApiServer) -> None:
-    """A server that is not there is told with the cause below the SDK's error."""
+def test_address_where_nobody_listens_raises(prompt: Prompt, api: ApiServer) -> None:
+    """A refused connection is the address's fault, after the SDK has tried again."""
     with ApiServer() as gone:
         url = gone.url
-    completion = ask(api, prompt, base_url=url)
-    assert completion.failure is Status.API_ERROR
-    assert f"the API at {url} could not be reached: " in completion.reason
-    assert "error: ConnectError: " in completion.reason
+    with pytest.raises(GenerationError, match=r"correct model\.base_url") as raised:
+        ask(api, prompt, base_url=url)
+    assert f"nobody answers at {url} (" in str(raised.value)
+    assert "key-of-the-test" not in str(raised.value)
 
 
-def test_proxy_page_in_place_of_the_api_is_an_api_error(api: ApiServer, prompt: Prompt) -> None:
-    """An address whose path is not the API's is told by its status."""
-    completion = ask(api, prompt, base_url=api.url + "/elsewhere")
-    assert completion.failure is Status.API_ERROR
-    assert "404" in completion.reason
+def test_name_that_does_not_resolve_raises(
+    prompt: Prompt, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same holds of a host that there is not."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(GenerationError, match=r"nobody answers at http://nowhere\.invalid \("):
+        ask(api, prompt, base_url="http://nowhere.invalid")
+
+
+def test_proxy_page_in_place_of_the_api_raises(api: ApiServer, prompt: Prompt) -> None:
+    """An address whose path is not the API's is told by its status and by the address."""
+    with pytest.raises(GenerationError, match=r"/elsewhere does not know .*404"):
+        ask(api, prompt, base_url=api.url + "/elsewhere")
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(
+    ("key", "value", "taker"), [("path", "mine.py", "model=file"), ("sample", 3, "model=recorded")]
+)
+def test_keys_of_other_models_are_refused_by_check(key: str, value: object, taker: str) -> None:
+    """Who gives one takes the answer for that file's or that sample's."""
+    with pytest.raises(
+        ConfigError, match=rf"model\.{key}={value} is of no use with model=sonnet: {taker} takes it"
+    ):
+        AnthropicProvider(settings_for(None, **{key: value})).check()
 
 
 @pytest.mark.parametrize("key", [None, "", " \n"])

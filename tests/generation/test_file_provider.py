@@ -1,5 +1,6 @@
 """A kernel file in a model's place."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,13 @@ def test_file_in_another_encoding_is_told_with_the_byte(tmp_path: Path) -> None:
     path.write_bytes("# é\n".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"not UTF-8 \(byte 2 is 0xe9\)"):
         provider(path).check()
+
+
+@pytest.mark.parametrize(("key", "value"), [("sample", 3), ("id", "claude"), ("effort", "low")])
+def test_keys_of_other_models_are_refused(tmp_path: Path, key: str, value: object) -> None:
+    """The file stays what is judged, so what would be ignored is told."""
+    made = provider(tmp_path / "kernel.py")
+    (tmp_path / "kernel.py").write_text("x = 1\n")
+    settings = dataclasses.replace(made._settings, **{key: value})
+    with pytest.raises(ConfigError, match=f"model\\.{key}={value} is of no use with model=file"):
+        FileProvider(settings).check()

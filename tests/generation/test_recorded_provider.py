@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tritonexp.errors import RecordingError
+from tritonexp.errors import ConfigError, RecordingError
 from tritonexp.generation.recorded_provider import (
     RecordedProvider,
     recording_path,
@@ -208,3 +208,22 @@ def test_damaged_recording_is_refused_by_name(
     with pytest.raises(RecordingError, match=told) as raised:
         player(tmp_path).facts(prompt.name)
     assert str(path) in str(raised.value)
+
+
+def test_kernel_file_beside_a_recording_is_refused(tmp_path: Path, prompt: Prompt) -> None:
+    """Without model=file the recorded answer is judged, and not the file that was named."""
+    record(tmp_path, prompt)
+    settings = dataclasses.replace(player(tmp_path)._settings, path="mine.py")
+    with pytest.raises(ConfigError, match=r"model\.path=mine\.py .*model=file takes it"):
+        RecordedProvider(settings).check()
+
+
+def test_fault_of_the_front_matter_is_told_in_words(tmp_path: Path, prompt: Prompt) -> None:
+    """What the checking library says to programs is left out."""
+    path = record(tmp_path, prompt)
+    path.write_bytes(path.read_bytes().replace(b"prompt_sha256: ", b"prompt: ", 1))
+    with pytest.raises(RecordingError) as raised:
+        player(tmp_path).facts(prompt.name)
+    assert "(type=" not in str(raised.value)
+    assert "[type=" not in str(raised.value)
+    assert "prompt_sha256: field required" in str(raised.value)

@@ -229,6 +229,8 @@ def test_untimed_best_of_n_says_that_the_first_was_taken(tmp_path):
     assert "first correct" not in document.render(timed)
     one = several(Status.CORRECT, strategy="single_shot")
     assert "first correct" not in document.render(one)
+    known = dataclasses.replace(untimed, recorded_evaluation=build.gpu_evaluation())
+    assert "first correct" not in document.render(known)
 
 
 def test_verdicts_are_counted_against_the_expert_too(tmp_path):

@@ -61,6 +61,8 @@ class ScriptedJudge:
     candidates: list[Implementation] = field(default_factory=list)
     # what was said of the next one, for each that was judged
     following: list[Implementation | None] = field(default_factory=list)
+    # what a GPU found earlier, by a word of the source as well
+    records: Mapping[str, tuple[Status, float | None]] = field(default_factory=dict)
 
     def evaluate(self, candidate: Implementation, upcoming: Upcoming | None = None) -> Evaluation:
         """Give the verdict of the word."""
@@ -68,6 +70,11 @@ class ScriptedJudge:
         self.following.append(None if upcoming is None else upcoming())
         status, speedup = next(v for word, v in self.verdicts.items() if word in candidate.source)
         return evaluation(candidate, status, speedup)
+
+    def recorded(self, source: str) -> Evaluation | None:
+        """Give what is recorded of the word."""
+        found = next((told for word, told in self.records.items() if word in source), None)
+        return None if found is None else evaluation(build.implementation("candidate"), *found)
 
 
 def evaluation(candidate: Implementation, status: Status, speedup: float | None) -> Evaluation:

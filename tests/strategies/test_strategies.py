@@ -1,5 +1,6 @@
 """Strategies: what is asked, what is judged, and which attempt is chosen."""
 
+import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,17 @@ from tritonexp.errors import ConfigError, GenerationError, RecordingError
 from tritonexp.generation import ProviderSettings, make_provider
 from tritonexp.generation.asking import AskedAhead
 from tritonexp.generation.recorded_provider import recording_path, write_recording
-from tritonexp.records import Attempt, Completion, Prompt, Role, Status
+from tritonexp.protocols import Upcoming
+from tritonexp.records import (
+    Attempt,
+    Completion,
+    Evaluation,
+    Implementation,
+    Mode,
+    Prompt,
+    Role,
+    Status,
+)
 
 CORRECT = {"": (Status.CORRECT, 2.0)}
 
@@ -235,12 +246,76 @@ def test_best_of_n_has_all_answers_before_it_measures() -> None:
     assert judge.candidates == []
 
 
-def test_best_of_n_judges_a_file_once() -> None:
-    """The same file measured n times would pass noise off as choice."""
-    text = "def softmax(x):\n    return x\n"
-    provider = ScriptedProvider([build.completion(text, origin="file")] * 3)
-    attempts, chosen = run("best_of_n", provider, ScriptedJudge(CORRECT), n=3)
-    assert (len(attempts), chosen) == (1, 0)
+WRONG_OR_RIGHT = {"wrong": (Status.INCORRECT, None), "": (Status.CORRECT, None)}
+
+
+RIGHT = (Status.CORRECT, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("records", "chosen", "said"),
+    [
+        ({}, 1, ["Nothing was timed: the first correct answer stands for the run."]),
+        (
+            {"second": RIGHT, "third": (Status.CORRECT, 3.0), "wrong": (Status.CORRECT, 9.0)},
+            2,
+            ["answer 3 of 4 stands", "recorded on a GPU; of the correct ones, 4 have none."],
+        ),
+        (
+            {"second": RIGHT, "third": RIGHT, "fourth": RIGHT},
+            1,
+            ["answer 2 of 4 stands for the run, the fastest by", "recorded on a GPU."],
+        ),
+        # what a GPU found wrong stands back
+        ({"second": (Status.STALE_RESULT, 9.0)}, 2, ["the first correct answer stands"]),
+    ],
+)
+def test_best_of_n_without_times_goes_by_what_a_gpu_found_earlier(
+    records: dict[str, tuple[Status, float | None]], chosen: int, said: list[str]
+) -> None:
+    """A recorded evaluation stands for an attempt in the choice, and in nothing else."""
+    judge = ScriptedJudge(WRONG_OR_RIGHT, records=records)
+    provider = ScriptedProvider([answer(word) for word in ("wrong", "second", "third", "fourth")])
+    attempts, found = run("best_of_n", provider, judge, n=4)
+    assert found == chosen
+    remark = strategies.remark("best_of_n", attempts, found, judge)
+    assert remark is not None
+    assert all(text in remark for text in said), remark
+    for attempt in attempts:
+        assert attempt.evaluation is not None
+        assert attempt.evaluation.comparisons[0].speedup is None
+
+
+def test_nothing_is_remarked_where_there_was_no_choice() -> None:
+    """One answer, none that is correct, and a strategy that chooses nothing."""
+    judge = ScriptedJudge(WRONG_OR_RIGHT)
+    for strategy, words in (
+        ("best_of_n", ["right"]),
+        ("best_of_n", ["wrong", "wrong"]),
+        ("single_shot", ["right"]),
+    ):
+        provider = ScriptedProvider([answer(word) for word in words])
+        attempts, chosen = run(strategy, provider, judge, n=len(words))
+        assert strategies.remark(strategy, attempts, chosen, judge) is None
+
+
+def test_times_of_its_own_are_remarked_by_nobody() -> None:
+    """On a GPU the fastest is the fastest, whatever was recorded."""
+
+    class Timed(ScriptedJudge):
+        def evaluate(
+            self, candidate: Implementation, upcoming: Upcoming | None = None
+        ) -> Evaluation:
+            return dataclasses.replace(super().evaluate(candidate, upcoming), mode=Mode.GPU)
+
+    judge = Timed(
+        {"slow": (Status.CORRECT, 2.0), "quick": (Status.CORRECT, 3.0)},
+        records={"slow": (Status.CORRECT, 9.0)},
+    )
+    provider = ScriptedProvider([answer("slow"), answer("quick")])
+    attempts, chosen = run("best_of_n", provider, judge, n=2)
+    assert chosen == 1
+    assert strategies.remark("best_of_n", attempts, chosen, judge) is None
 
 
 def test_best_of_n_plays_recorded_samples_in_turn(tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_server_is_logged_to_and_read_back(shared_store, make_job, tmp_path):
         (record,) = store.records("sweep-1")
         assert record == from_json(type(record), (folder / "record.json").read_bytes())
         assert {"timings.json", "plots/comparison.png"} <= files_of(store, run_id)
-        assert store.ui_command.startswith(f"open {address}/#/experiments/{store.experiment_id}/")
+        assert store.ui_command.startswith(f"{address}/#/experiments/{store.experiment_id}/")
         assert not (tmp_path / "unused").exists()
     finally:
         # the server's own workers are in its session

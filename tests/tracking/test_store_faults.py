@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tritonexp.errors import TrackingError
-from tritonexp.tracking import Store, local
+from tritonexp.tracking import Store, library, local
 
 # mlflow's own, of pandas and SQLAlchemy
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -235,3 +235,30 @@ def test_server_that_is_not_mlflow_is_refused(tmp_path):
                 Store.open(tmp_path, uri=f"http://127.0.0.1:{server.server_port}")
         finally:
             server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            (
+                "HTTPConnectionPool(host='x', port=80): Max retries exceeded with url: /api (Caused by"
+                " NewConnectionError('<conn>: Failed to establish a new connection: [Errno 111]"
+                " Connection refused'))"
+            ),
+            "[Errno 111] Connection refused.",
+        ),
+        (
+            (
+                "HTTPConnectionPool(host='x', port=80): Max retries exceeded with url: /api (Caused by"
+                " NameResolutionError(\"<conn>: Failed to resolve 'x' ([Errno -2] Name or service not"
+                ' known)"))'
+            ),
+            "Failed to resolve 'x' ([Errno -2] Name or service not known).",
+        ),
+        ("it is locked\nand more", "it is locked."),
+    ],
+)
+def test_reason_of_an_error_is_told_whole(raised, said):
+    """Without what it was wrapped in, and with the brackets that it opened."""
+    assert library.first_line(OSError(raised)) == said

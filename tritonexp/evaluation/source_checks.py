@@ -9,26 +9,48 @@ import ast
 
 from tritonexp.records import Status
 
+# by which a module may bind a name that it does not spell as one
+_BINDERS = frozenset({"globals", "locals", "vars", "setattr", "exec", "eval", "__import__", "sys"})
+# of a value in a reason
+SHOWN = 60
+
 
 def check_source(source: str, entry_point: str, arguments: list[str]) -> tuple[Status, str] | None:
     """Why a source cannot be a candidate, or None: syntax, entry point, its arguments' names."""
+    tree = _parse(source)
+    if isinstance(tree, str):
+        return Status.SYNTAX_ERROR, tree
+    reason = _why_not_callable(tree, entry_point, arguments)
+    return None if reason is None else (Status.MISSING_ENTRY_POINT, reason)
+
+
+def _parse(source: str) -> ast.Module | str:
+    """The tree of a source, or why there is none."""
     try:
-        tree = ast.parse(source)
+        return ast.parse(source)
     except (SyntaxError, ValueError) as error:
+        if "\0" in source:
+            # of which the parser does not tell the place
+            line = source.partition("\0")[0].count("\n") + 1
+            return f"a null byte in line {line}"
         if isinstance(error, SyntaxError):
-            return Status.SYNTAX_ERROR, f"{error.msg} in line {error.lineno}"
-        return Status.SYNTAX_ERROR, str(error)
+            return f"{error.msg} in line {error.lineno}"
+        return str(error)
     except (MemoryError, RecursionError):
         # what the parser raises for its own stack, not for a machine that is out of memory
-        return Status.SYNTAX_ERROR, "the source is nested too deeply for Python's parser"
+        return "the source is nested too deeply for Python's parser"
+
+
+def _why_not_callable(tree: ast.Module, entry_point: str, arguments: list[str]) -> str | None:
     bindings = _Bindings(entry_point)
     bindings.visit(tree)
     bound = bindings.found
     if not bound:
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
         there = ", ".join(defined) if defined else "none"
-        reason = f"no function {entry_point!r} at the top level; there are {there}"
-        return Status.MISSING_ENTRY_POINT, reason
+        return f"no function {entry_point!r} at the top level; there are {there}"
+    if (value := _constant(tree, entry_point, bound)) is not None:
+        return f"{entry_point} is {ast.unparse(value)[:SHOWN]}, and no function"
     # what decorators and later assignments make of a function is only known when it runs
     if len(bound) == 1 and isinstance(bound[0], ast.FunctionDef) and not bound[0].decorator_list:
         wanted = len(arguments)
@@ -37,8 +59,21 @@ def check_source(source: str, entry_point: str, arguments: list[str]) -> tuple[S
         required = len(positional) - len(spec.defaults)
         if spec.vararg is None and not required <= wanted <= len(positional):
             takes = ", ".join(item.arg for item in positional)
-            reason = f"{entry_point} takes ({takes}), not ({', '.join(arguments)})"
-            return Status.MISSING_ENTRY_POINT, reason
+            return f"{entry_point} takes ({takes}), not ({', '.join(arguments)})"
+    return None
+
+
+def _constant(tree: ast.Module, name: str, bound: list[ast.AST]) -> ast.Constant | None:
+    """The constant that a name is for good; None where anything might still make it a function."""
+    if len(bound) != 1 or any(
+        (isinstance(node, ast.Global) and name in node.names)
+        or (isinstance(node, ast.Name) and node.id in _BINDERS)
+        for node in ast.walk(tree)
+    ):
+        return None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and bound[0] in node.targets:
+            return node.value if isinstance(node.value, ast.Constant) else None
     return None
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tritonexp.errors import ConfigError, GenerationError, MissingKeyError
 from tritonexp.generation.prices import cost_usd
-from tritonexp.generation.settings import ProviderSettings
+from tritonexp.generation.settings import ProviderSettings, refuse_unread
 from tritonexp.records import Completion, MachineFacts, Prompt, Status, Usage
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ CONNECT_TIMEOUT_S = 5.0
 # https://platform.claude.com/docs/en/api/errors: every later request would fail in the same way
 _KEY_ERRORS = frozenset({"authentication_error", "permission_error"})
 _KEY_STATUSES = frozenset({401, 403})
+_UNKNOWN = "not_found_error"
+_UNKNOWN_STATUS = 404
 # errors of the moment, worth asking again when they come inside a stream
 _PASSING_ERRORS = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
 
@@ -70,6 +72,7 @@ class AnthropicProvider:
 
     def check(self) -> None:
         """Raise MissingKeyError without a key, ConfigError for settings that cannot be used."""
+        refuse_unread(self._settings, "id", "effort")
         self._model_id()
         self._key()
         if self._settings.base_url is not None:
@@ -84,8 +87,10 @@ class AnthropicProvider:
         return None
 
     def complete(self, prompt: Prompt) -> Completion:
-        """Ask once; raises GenerationError if the API refuses the key, as it would for every job.
+        """Ask once; raises GenerationError for what the settings alone are to blame for.
 
+        That is a key that the API refuses, a model that it does not know, and an address where
+        nobody listens: every job would fail in the same way, and none by the model's fault.
         latency_s is that of the request that was answered, the SDK's own retries included.
         """
         import anthropic
@@ -101,8 +106,10 @@ class AnthropicProvider:
                     reason = str(error)
                 except anthropic.APIStatusError as error:
                     self._refuse_key_error(error)
+                    self._refuse_unknown(error)
                     return self._failed(_told(error), started, error.request_id)
                 except anthropic.APIError as error:
+                    self._refuse_unconnected(error)
                     return self._failed(self._unreached(error), started, None)
                 else:
                     return self._completed(message, time.perf_counter() - started, request_id)
@@ -252,14 +259,37 @@ class AnthropicProvider:
                 f" or model=file, which need none."
             ) from None
 
+    def _refuse_unknown(self, error: "anthropic.APIStatusError") -> None:
+        if error.status_code == _UNKNOWN_STATUS or error.type == _UNKNOWN:
+            raise GenerationError(
+                f"the API{self._where()} does not know what it was asked for, the model"
+                f" {self._model_id()} ({_told(error)}); correct model.id or model.base_url."
+            ) from None
+
+    def _refuse_unconnected(self, error: "anthropic.APIError") -> None:
+        import anthropic
+        import httpx2
+
+        # a timeout is one too, and says nothing against the address
+        if isinstance(error, anthropic.APITimeoutError):
+            return
+        if isinstance(error.__cause__, httpx2.ConnectError):
+            raise GenerationError(
+                f"nobody answers{self._where() or ' at the address of the API'}"
+                f" ({error.__cause__}); correct model.base_url, or find out why the network does"
+                " not lead there."
+            ) from None
+
+    def _where(self) -> str:
+        return f" at {self._settings.base_url}" if self._settings.base_url else ""
+
     def _unreached(self, error: "anthropic.APIError") -> str:
         import anthropic
 
         if isinstance(error, anthropic.APITimeoutError):
             return f"the API sent nothing for {self._settings.timeout_s:g} s (model.timeout_s)"
         cause = f": {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
-        where = f" at {self._settings.base_url}" if self._settings.base_url else ""
-        return f"the API{where} could not be reached: {error.message.rstrip('.')}{cause}"
+        return f"the API{self._where()} could not be reached: {error.message.rstrip('.')}{cause}"
 
 
 def _told(error: "anthropic.APIStatusError") -> str:

@@ -6,7 +6,7 @@ Not covered: kernels that spread over several files; a candidate is one file.
 from pathlib import Path
 
 from tritonexp.errors import ConfigError
-from tritonexp.generation.settings import ProviderSettings
+from tritonexp.generation.settings import ProviderSettings, refuse_unread
 from tritonexp.records import Completion, MachineFacts, Prompt
 
 # far beyond any kernel, and small enough to keep whole in a record
@@ -40,7 +40,8 @@ class FileProvider:
         return 1
 
     def check(self) -> None:
-        """Raise ConfigError if the file cannot be read."""
+        """Raise ConfigError if the file cannot be read, or what is given is no file's."""
+        refuse_unread(self._settings, "path")
         self._read()
 
     def facts(self, prompt: str) -> MachineFacts | None:  # noqa: ARG002  # the protocol's

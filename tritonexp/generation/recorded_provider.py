@@ -15,8 +15,8 @@ import re
 from pathlib import Path
 
 from tritonexp.errors import RecordingError
-from tritonexp.generation.settings import ProviderSettings
-from tritonexp.records import Completion, MachineFacts, Prompt, Status, from_json
+from tritonexp.generation.settings import ProviderSettings, refuse_unread
+from tritonexp.records import Completion, MachineFacts, Prompt, Status, fault_of, from_json
 
 # hash digits shown in a message: enough to tell two prompts apart by eye
 _SHOWN_DIGITS = 12
@@ -67,7 +67,8 @@ class RecordedProvider:
         return 1
 
     def check(self) -> None:
-        """Raise RecordingError if the operation has no recordings at all."""
+        """Raise RecordingError without recordings, ConfigError for keys of other models."""
+        refuse_unread(self._settings, "sample")
         if not _recorded_prompts(self._settings.recorded_dir):
             raise RecordingError(self._nothing_for(self._settings.operation))
 
@@ -212,8 +213,9 @@ def _read(path: Path) -> tuple[_Header, str]:
         response = found["response"].decode()
     # yaml's own errors are no ValueError, those of UTF-8 and of the record's check are
     except (yaml.YAMLError, ValueError) as error:
+        fault = fault_of(error) if isinstance(error, ValueError) else str(error)
         raise RecordingError(
-            f"{path} cannot be read as a recording: {error}; restore the file or record the"
+            f"{path} cannot be read as a recording: {fault}; restore the file or record the"
             f" response again."
         ) from error
     if header.sample != int(path.stem):

@@ -4,6 +4,7 @@ A provider is a module <name>_provider.py in this folder with a function make(se
 nothing else lists it. Not covered: what Hydra accepts, which is config.py's.
 """
 
+import dataclasses
 import importlib
 import pkgutil
 from dataclasses import dataclass
@@ -34,6 +35,29 @@ class ProviderSettings:
     output_usd_per_mtok: float | None = None
     path: str | None = None  # the kernel file
     sample: int = 1  # the first recorded sample to play, from 1
+
+
+# keys that say whose kernel is judged, and which model takes them
+_TAKEN_BY = {
+    "path": "model=file takes it",
+    "sample": "model=recorded takes it",
+    "id": "a model of an API takes it, such as model=sonnet",
+    "effort": "a model of an API takes it, such as model=sonnet",
+}
+
+
+def refuse_unread(settings: ProviderSettings, *read: str) -> None:
+    """Raise ConfigError for a key that was given and is not among those that a provider reads.
+
+    Only for what says whose kernel is judged: who gives it takes the result for that kernel's.
+    """
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if item.name in _TAKEN_BY and item.name not in read and value != item.default:
+            raise ConfigError(
+                f"model.{item.name}={value} is of no use with model={settings.name}:"
+                f" {_TAKEN_BY[item.name]}. Leave it out, or choose that model."
+            )
 
 
 def provider_names() -> tuple[str, ...]:

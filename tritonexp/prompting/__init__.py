@@ -1,5 +1,5 @@
 """Render a prompt from components, and refuse one that leaks an expert or house kernel."""
 
-from tritonexp.prompting.rendering import components, render
+from tritonexp.prompting.rendering import check_component, components, render
 
-__all__ = ["components", "render"]
+__all__ = ["check_component", "components", "render"]

@@ -77,13 +77,18 @@ def render(
     return Prompt(name=name, components=tuple(components), text=text, facts=facts)
 
 
-def _template_of(component: str, brief: OperationBrief, prompt: str) -> str:
+def check_component(component: str, prompt: str) -> None:
+    """Raise PromptError for a component that a prompt names and that there is not."""
     if component not in components():
         raise PromptError(
             f"the prompt {prompt!r} asks for the component {component!r}, which does not exist;"
             f" there are {_listing()}. Correct conf/prompt/{prompt}.yaml, or add"
             f" tritonexp/prompting/templates/{component}{SUFFIX}."
         )
+
+
+def _template_of(component: str, brief: OperationBrief, prompt: str) -> str:
+    check_component(component, prompt)
     told = patterns(component)
     if not told:
         return f"{component}{SUFFIX}"

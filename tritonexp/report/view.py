@@ -129,8 +129,12 @@ def timed(record: StudyRecord) -> Timed | None:
 def first_correct_stands(record: StudyRecord) -> bool:
     """Whether the fastest answer was asked for, and the first correct one taken for want of times.
 
-    Equals go to the earlier one, and where nothing was timed all correct ones are equal.
+    Equals go to the earlier one, and where nothing was timed all correct ones are equal, unless
+    recorded evaluations tell of them at all the sizes.
     """
+    own, recorded = record.evaluation, record.recorded_evaluation
+    if own is not None and recorded is not None and set(own.sizes) <= set(recorded.sizes):
+        return False
     return (
         record.choices.strategy == FASTEST_OF_SEVERAL
         and len(record.attempts) > 1

@@ -4,14 +4,15 @@ A strategy is a module of this folder, not beginning with an underscore, with tw
 nothing else lists it. run(prompt, provider, evaluator, brief, progress, n) returns the attempts and
 the index of the chosen one. asks(n) tells how many answers to the prompt it wants whatever they
 are, so that they can be asked for together and ahead, and raises ConfigError for an n that it
-cannot serve.
+cannot serve. One that chooses by what may not be known has a third: remark(attempts, chosen,
+evaluator) returns the line that tells the user of it, or None.
 
 Not covered: turns that show the model its earlier failure; a Prompt is one message.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from tritonexp.errors import ConfigError
@@ -19,7 +20,7 @@ from tritonexp.protocols import Evaluator, Provider
 from tritonexp.records import Attempt, OperationBrief, Prompt
 from tritonexp.strategies._attempt import candidate_in
 
-__all__ = ["asks", "candidate_in", "run", "strategy_names"]
+__all__ = ["asks", "candidate_in", "remark", "run", "strategy_names"]
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -52,6 +53,18 @@ def asks(strategy: str, n: int | None = None) -> int:
     """How many answers a strategy asks for whatever they are; raises ConfigError as run does."""
     count: int = _module(strategy).asks(n)
     return count
+
+
+def remark(
+    strategy: str, attempts: Sequence[Attempt], chosen: int, evaluator: Evaluator
+) -> str | None:
+    """What a user must know of how the chosen attempt was chosen; None where there is nothing."""
+    module = _module(strategy)
+    # most strategies have nothing to say
+    if not hasattr(module, "remark"):
+        return None
+    text: str | None = module.remark(attempts, chosen, evaluator)
+    return text
 
 
 def _module(strategy: str) -> ModuleType:

@@ -71,5 +71,8 @@ def first_line(error: Exception) -> str:
     text = lines[0]
     if "Caused by " in text:
         # urllib3 wraps the reason, such as a refused connection, in the address told four times
-        text = text.rpartition("Caused by ")[2].rpartition(": ")[2].rstrip("\"')>")
+        text = text.rpartition("Caused by ")[2].rpartition(": ")[2]
+        # what is left of the wrapping, but for a bracket that was opened within
+        while text.endswith(('"', "'", ">")) or text.count(")") > text.count("("):
+            text = text[:-1]
     return f"{text.strip().rstrip('.')[:ERROR_LENGTH]}."

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritonexp.errors import TrackingError
-from tritonexp.records import Mode, StudyRecord, from_json
+from tritonexp.records import Mode, StudyRecord, fault_of, from_json
 from tritonexp.tracking import local
 from tritonexp.tracking.flatten import Figure, figures_of, metric_name, params_of, table_of, tags_of
 from tritonexp.tracking.library import connect, explained
@@ -117,10 +117,10 @@ class Store:
 
     @property
     def ui_command(self) -> str:
-        """The shell command that opens the UI on a local store, or the page to open of a server."""
+        """The shell command that opens the UI on a local store; of a server the page's address."""
         if self._is_local:
             return f"{_mlflow_command()} ui --backend-store-uri {shlex.quote(self.uri)}"
-        return f"open {self.ui_page}"
+        return self.ui_page
 
     @property
     def ui_page(self) -> str:
@@ -298,7 +298,7 @@ def _read_record(path: Path, shown: str | None = None) -> StudyRecord:
         ) from error
     except ValueError as error:
         raise TrackingError(
-            f"{shown} is no record that this version reads: {str(error).splitlines()[0]}."
+            f"{shown} is no record that this version reads: {fault_of(error)}."
             " Run the job again, or read it with the version that wrote it."
         ) from error
 
