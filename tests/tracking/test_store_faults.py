@@ -242,7 +242,7 @@ def test_server_that_is_not_mlflow_is_refused(tmp_path):
     [
         (
             (
-                "HTTPConnectionPool(host='x', port=80): Max retries exceeded with url: /api (Caused by"
+                "Pool(host='x', port=80): Max retries exceeded with url: /api (Caused by"
                 " NewConnectionError('<conn>: Failed to establish a new connection: [Errno 111]"
                 " Connection refused'))"
             ),
@@ -250,9 +250,9 @@ def test_server_that_is_not_mlflow_is_refused(tmp_path):
         ),
         (
             (
-                "HTTPConnectionPool(host='x', port=80): Max retries exceeded with url: /api (Caused by"
-                " NameResolutionError(\"<conn>: Failed to resolve 'x' ([Errno -2] Name or service not"
-                ' known)"))'
+                "Pool(host='x', port=80): Max retries exceeded with url: /api (Caused by"
+                " NameResolutionError(\"<conn>: Failed to resolve 'x' ([Errno -2] Name or service"
+                ' not known)"))'
             ),
             "Failed to resolve 'x' ([Errno -2] Name or service not known).",
         ),
