@@ -1,6 +1,9 @@
 """What a run prints at its end."""
 
+import math
+
 import builders as build
+import pytest
 from rich.console import Console
 
 from tritonexp import report
@@ -24,6 +27,17 @@ def test_summary_shows_times_intervals_and_verdicts():
     assert "faster" in text
     assert "measured on NVIDIA H200, 2026-11-22" in text
     assert "of ceiling" in text
+
+
+def test_summary_has_the_mean_of_every_side():
+    """The geometric mean of the times stands beside that of the speed-ups."""
+    evaluation = build.gpu_evaluation()
+    text = printed(build.record(evaluation), width=160)
+    assert "geometric mean" in text
+    medians = [item.median_us for item in evaluation.candidate.timings]
+    row = next(line for line in text.splitlines() if line.strip().startswith("candidate"))
+    mean_us = math.prod(medians) ** (1 / len(medians))
+    assert float(row.split()[-1]) == pytest.approx(mean_us, abs=0.05)
 
 
 def test_summary_explains_its_ratios():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from tritonexp.records import Clock, Evaluation, Mode, Role, Status, StudyRecord, Trial
 from tritonexp.report import view, words
-from tritonexp.statistics import geometric_mean
 
 GRADES = ((0.9, "excellent"), (0.7, "good"), (0.5, "adequate"))
 
@@ -47,7 +46,7 @@ def times(record: StudyRecord, shown: view.Timed | None) -> str:
     rows.append(
         [
             "geometric mean",
-            *(words.time_us(_mean_us(trial, evaluation)) for trial in trials),
+            *(words.time_us(view.mean_us(trial, evaluation)) for trial in trials),
             words.MISSING,
             words.verdict(shown.versus_expert()),
         ]
@@ -230,12 +229,6 @@ def _by_role(evaluation: Evaluation) -> list[Trial]:
 def _column(trial: Trial) -> str:
     name, role = trial.implementation.name, trial.implementation.role
     return name if name == role.value else f"{name} ({role.value})"
-
-
-def _mean_us(trial: Trial, evaluation: Evaluation) -> float | None:
-    timings = [trial.timing_at(size) for size in evaluation.sizes]
-    medians = [item.median_us for item in timings if item is not None]
-    return geometric_mean(medians) if medians and len(medians) == len(timings) else None
 
 
 def _absences(shown: view.Timed) -> list[str]:

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tritonexp.records import Comparison, Mode, Outcome, Size, Status, StudyRecord, Trial
+from tritonexp.records import (
+    Comparison,
+    Evaluation,
+    Mode,
+    Outcome,
+    Size,
+    Status,
+    StudyRecord,
+    Trial,
+)
 from tritonexp.report import view, words
 
 # what a side's name and a time with its interval take, the space between columns included
@@ -115,7 +124,7 @@ class _TimesTable:
 
 
 def _times_table(shown: view.Timed, sizes: Sequence[Size | None]) -> Any:
-    """A table of some sizes; None stands for all sizes together."""
+    """A table of some sizes; None stands for the geometric mean over all of them."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -123,9 +132,9 @@ def _times_table(shown: view.Timed, sizes: Sequence[Size | None]) -> Any:
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     made.add_column("", no_wrap=True)
     for size in sizes:
-        made.add_column(size.label if size else "all sizes", justify="right", no_wrap=True)
+        made.add_column(size.label if size else "geometric mean", justify="right", no_wrap=True)
     for trial in evaluation.trials:
-        made.add_row(_side(trial), *(_time(trial, size) for size in sizes))
+        made.add_row(_side(trial), *(_time(evaluation, trial, size) for size in sizes))
     made.add_section()
     names = [view.baseline_of(evaluation).implementation.name]
     if evaluation.expert is not None:
@@ -153,8 +162,10 @@ def _side(trial: Trial) -> str:
     return text if trial.status is Status.CORRECT else f"{text}\n[red]{trial.status}[/red]"
 
 
-def _time(trial: Trial, size: Size | None) -> str:
-    timing = trial.timing_at(size) if size else None
+def _time(evaluation: Evaluation, trial: Trial, size: Size | None) -> str:
+    if size is None:
+        return words.time_us(view.mean_us(trial, evaluation))
+    timing = trial.timing_at(size)
     if timing is None:
         return words.MISSING
     median, _, interval = words.timing(timing).partition(" ")

@@ -143,6 +143,13 @@ def first_correct_stands(record: StudyRecord) -> bool:
     )
 
 
+def mean_us(trial: Trial, evaluation: Evaluation) -> float | None:
+    """The geometric mean of a side's median times over the sizes; None where one is missing."""
+    timings = [trial.timing_at(size) for size in evaluation.sizes]
+    medians = [item.median_us for item in timings if item is not None]
+    return geometric_mean(medians) if medians and len(medians) == len(timings) else None
+
+
 def has_times(evaluation: Evaluation) -> bool:
     """Whether anything was timed."""
     return any(trial.timings for trial in evaluation.trials)
