@@ -185,8 +185,10 @@ def test_next_candidate_is_compiled_while_one_is_timed():
         assert made.evaluate(first, lambda: second).status is Status.CORRECT
         begun = made._crews._next
         assert begun.candidate == second
-        # it was asked for everything, and its workers for nothing
-        assert all(desk.is_busy for desk in begun.ahead.busy)
+        # its compilers were asked for everything, and its workers for nothing
+        dealt = [task.group for desk in begun.ahead.busy for task in desk.tasks]
+        assert not begun.ahead._waiting
+        assert len([group for group in dealt if group]) >= len(begun.roster.groups)
         assert all(worker.idle and not worker.started for worker in begun.crew.workers)
         found = made.evaluate(second, lambda: None)
         assert made._crews._next is None

@@ -202,7 +202,10 @@ class Operation:
 
 def names(kernels_dir: Path = KERNELS_DIR) -> tuple[str, ...]:
     """The operations, by listing the directory."""
-    return tuple(sorted(path.parent.name for path in kernels_dir.glob("*/spec.py")))
+    # glob would say nothing of a folder that may not be read
+    return tuple(
+        sorted(path.name for path in kernels_dir.iterdir() if (path / "spec.py").is_file())
+    )
 
 
 def check_name(name: str, kernels_dir: Path = KERNELS_DIR) -> None:

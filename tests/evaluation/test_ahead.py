@@ -370,6 +370,18 @@ def test_what_takes_longest_is_compiled_first(spec):
     ]
 
 
+def test_budget_holds_for_what_was_dealt_too(spec, monkeypatch):
+    """What is not there when it is used up is a worker's."""
+    groups = groups_of(spec, (64, 64), (65, 64))
+    compile_ahead = CompileAhead([MadeUpCompiler({}, DONE, DONE)], spec, groups)
+    compile_ahead.deal()
+    monkeypatch.setattr(ahead, "BUDGET_S", 0.0)
+    compile_ahead.resume()
+    compile_ahead.step()
+    assert list(compile_ahead.ready) == groups
+    assert not compile_ahead.is_awaited
+
+
 AUTOTUNED = RIGHT.replace(", num_warps=8", "").replace(
     "@triton.jit",
     "@triton.autotune([triton.Config({}, num_warps=warps) for warps in (1, 2)], key=['n_cols'],"

@@ -10,8 +10,11 @@ from candidates import RIGHT, candidate
 from processes import children_of, is_running, wait_until
 
 from tritonexp import operations
+from tritonexp.evaluation import crews as crews_module
 from tritonexp.evaluation.crews import Crews
+from tritonexp.evaluation.forkserver import ForkServer, Settings
 from tritonexp.evaluation.memory import Arena
+from tritonexp.evaluation.process import Crew
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
 
@@ -38,6 +41,14 @@ def crews():
     assert children_of(made.servers()[0]._process.pid) == []
 
 
+def begin_next(crews):
+    """What is begun of a right candidate, where a crew was forked ahead."""
+    crews.servers()[0].fork_ahead(crews.places)
+    crews.begin_next(candidate(RIGHT))
+    assert crews._next is not None
+    return crews._next
+
+
 def process_ids(begun):
     """Of a candidate's workers."""
     return [worker._process_id for worker in begun.crew.workers]
@@ -45,12 +56,13 @@ def process_ids(begun):
 
 def test_what_was_begun_is_what_is_judged(crews):
     """The cases that were drawn for it and the workers that were forked for it."""
-    crews.begin_next(candidate(RIGHT))
-    begun = crews._next
+    begun = begin_next(crews)
     assert len(begun.crew.workers) == 3
     with crews.at_work(candidate(RIGHT)) as (taken, subjects):
         assert taken is begun
         assert subjects[0].crew is begun.crew
+        assert not any(worker.started or not worker.idle for worker in begun.crew.workers)
+        taken.start()
         for worker in subjects[0].crew.workers:
             worker.finish_start(20)
         assert [subject.name for subject in subjects] == ["candidate", "baseline"]
@@ -64,8 +76,7 @@ def test_what_was_begun_is_what_is_judged(crews):
 @pytest.mark.parametrize("instead", [candidate(OTHER), None])
 def test_what_was_begun_of_another_is_ended(instead, crews):
     """Whoever comes after all has cases of its own, and nothing of the other is left."""
-    crews.begin_next(candidate(RIGHT))
-    begun = crews._next
+    begun = begin_next(crews)
     if instead is None:
         crews.begin_next(None)
         assert crews._next is None
@@ -79,14 +90,14 @@ def test_what_was_begun_of_another_is_ended(instead, crews):
 
 def test_what_was_begun_by_a_server_that_was_lost_is_begun_anew(crews):
     """A candidate that takes the fork server with it costs the next one no more than time."""
-    crews.begin_next(candidate(RIGHT))
-    begun = crews._next
+    begun = begin_next(crews)
     lost = begun.crew.server._process
     os.kill(lost.pid, signal.SIGKILL)
     lost.wait()
     assert wait_until(lambda: not any(map(is_running, process_ids(begun))))
     with crews.at_work(candidate(RIGHT)) as (taken, subjects):
         assert taken.crew.server is not begun.crew.server
+        taken.start()
         for worker in subjects[0].crew.workers:
             worker.finish_start(60)
 
@@ -97,8 +108,7 @@ def test_nothing_begun_outlives_a_failure_of_ours(crews, monkeypatch):
     def refuse(*_):
         raise MemoryError("none left")
 
-    crews.begin_next(candidate(RIGHT))
-    begun = crews._next
+    begun = begin_next(crews)
     monkeypatch.setattr(Arena, "__init__", refuse)
     with pytest.raises(MemoryError, match="none left"), crews.at_work(candidate(RIGHT)):
         pass
@@ -107,8 +117,42 @@ def test_nothing_begun_outlives_a_failure_of_ours(crews, monkeypatch):
 
 def test_nothing_begun_outlives_the_referee(crews):
     """A sweep may end before the candidate that was said to be next."""
-    crews.begin_next(candidate(RIGHT))
-    begun = crews._next
+    begun = begin_next(crews)
     crews.close()
     assert not any(map(is_running, process_ids(begun)))
     assert not begun.crew._forks.folder.exists()
+
+
+def test_nothing_is_begun_where_workers_would_be_forked_for_it(crews):
+    """Their contexts would be created while somebody is timed."""
+    crews.begin_next(candidate(RIGHT))
+    assert crews._next is None
+    assert children_of(crews.servers()[0]._process.pid) == []
+
+
+def test_references_of_a_server_that_was_lost_are_begun_anew(crews):
+    """They cannot answer any more, and that is no fault of the baseline."""
+    softmax = operations.load("softmax")
+    arena = Arena(4096, "cpu")
+    lost = ForkServer(Settings(None))
+    stale = Crew(lost, softmax.baseline, [arena])
+    crews._standing["baseline"] = stale
+    lost.close()
+    with crews.at_work(candidate(RIGHT)) as (_, subjects):
+        baseline = subjects[1]
+        assert baseline.name == "baseline"
+        assert baseline.crew is not stale
+        baseline.worker.finish_start(20)
+    arena.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("200000 100000", 2), ("max 100000", 64), ("50000 100000", 1), ("", 64)]
+)
+def test_a_containers_limit_of_processors_counts(text, cores, tmp_path, monkeypatch):
+    """Who is told of 64 cores and may use two has two."""
+    limit = tmp_path / "cpu.max"
+    limit.write_text(text)
+    monkeypatch.setattr(crews_module, "CPU_LIMIT", limit)
+    monkeypatch.setattr(crews_module.os, "sched_getaffinity", lambda _: range(64))
+    assert crews_module.available_cores() == cores

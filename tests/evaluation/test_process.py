@@ -295,7 +295,8 @@ def test_crews_forked_ahead_are_taken_and_others_are_ended(server, arena):
 def test_workers_that_were_forked_ahead_are_waited_for(server, arena):
     """Until each is ready; one that was lost goes, and the others can be used as before."""
     server.fork_ahead(Places(1), Places(2))
-    server.wait_ahead()
+    assert server.wait_ahead(Places(2))
+    assert not server.wait_ahead(Places(3))
     assert len(children_of(server._process.pid)) == 3
     crew = Crew(server, candidate(RIGHT), [arena])
     crew.workers[0].finish_start(20)
@@ -304,7 +305,7 @@ def test_workers_that_were_forked_ahead_are_waited_for(server, arena):
     lost = children_of(server._process.pid)
     os.kill(lost[0], signal.SIGKILL)
     (spare,) = server._spare
-    server.wait_ahead()
+    assert not server.wait_ahead(Places(2))
     assert children_of(server._process.pid) == []
     assert not spare.folder.exists()
 

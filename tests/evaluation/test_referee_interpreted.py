@@ -124,6 +124,16 @@ def test_cases_cover_dtypes_distributions_and_hidden_sizes(judge, verdict):
     assert not seeds[0] & seeds[1]
 
 
+def test_fault_of_the_next_candidate_is_told_at_its_own_turn(judge):
+    """To begin it early only saves time; who is being judged keeps the verdict."""
+
+    def refuse():
+        raise ValueError("the answer cannot be read")
+
+    judge._begin_next(refuse)
+    assert judge._crews._next is None
+
+
 def test_baseline_is_judged_beside_and_the_other_references_are_not(judge, verdict):
     """Where nothing is timed only the baseline runs, on all of the candidate's cases."""
     found = judge.evaluate(candidate(RIGHT))
@@ -138,7 +148,7 @@ def test_baseline_is_judged_beside_and_the_other_references_are_not(judge, verdi
     [
         ("def softmax(x:\n    return x\n", Status.SYNTAX_ERROR, "line 1"),
         (KERNEL, Status.MISSING_ENTRY_POINT, "'softmax'"),
-        (KERNEL + "softmax = 3\n", Status.MISSING_ENTRY_POINT, "not callable"),
+        (KERNEL + "softmax = 3\n", Status.MISSING_ENTRY_POINT, "softmax is 3, and no function"),
         ("import absent_package\n" + RIGHT, Status.IMPORT_ERROR, "absent_package"),
         ("raise SystemExit(0)\n" + RIGHT, Status.IMPORT_ERROR, "SystemExit"),
         ("import os\nos._exit(0)\n" + RIGHT, Status.CRASHED, "importing the file"),

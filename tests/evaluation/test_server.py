@@ -292,6 +292,36 @@ def test_compiler_that_takes_too_much_memory_is_ended_alone(tmp_path):
         arena.close()
 
 
+def test_crew_that_a_compiler_ends_has_a_status(open_server):
+    """A next candidate's compilers hold its file before its workers have begun."""
+    source = doing(
+        "import torch\nif torch.cuda.is_available():\n    os.makedirs('/'.join('d' * 80))"
+    )
+    arena = Arena(4096, "cpu")
+    crew = Crew(open_server, candidate(source), held=1, compilers=1, gpu=build.H200)
+    try:
+        (worker,) = crew.workers
+        assert wait_until(lambda: not is_running(worker._process_id))
+        crew.start([arena])
+        with pytest.raises(WorkerFailedError, match="nested deeper than 64") as caught:
+            worker.finish_start(20)
+        assert caught.value.status is Status.CRASHED
+    finally:
+        crew.close()
+        arena.close()
+
+
+def test_server_that_cannot_start_says_why(tmp_path, monkeypatch):
+    """Its log is there until it was read, and then nothing of it is."""
+    (tmp_path / "refuses_to_load.py").write_text("raise ValueError('not on this machine')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = ForkServer(Settings(None, preload=("refuses_to_load",)))
+    with pytest.raises(EvaluationError, match=r"ValueError: not on this machine.*doctor"):
+        server.wait_ready()
+    server.close()
+    assert not server.folder.exists()
+
+
 def test_memory_of_a_crew_counts_together(limited, start):
     """Two workers that share the limit are ended, though neither is over it alone."""
     crew = start(limited, doing("held = b'x' * (5 << 27)\n" + FOR_LONG), workers=2)

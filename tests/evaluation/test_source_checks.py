@@ -119,3 +119,13 @@ def test_several_arguments_are_counted():
     wanted = ("x", "weight", "bias", "eps")
     assert check("def softmax(x, weight, bias, eps=1e-5): ...", wanted) is None
     assert check("def softmax(x, weight): ...", wanted)[0] is Status.MISSING_ENTRY_POINT
+
+
+def test_file_that_is_deeper_than_we_walk_is_left_to_its_import():
+    """Python reads it, and so it is no fault of the file."""
+    chain = "if a == 0:\n    b = 0\n" + "".join(
+        f"elif a == {number}:\n    b = {number}\n" for number in range(1, 900)
+    )
+    source = f"a = 1\n{chain}\ndef softmax(x):\n    return x\n"
+    compile(source, "deep.py", "exec")
+    assert check_source(source, "softmax", ["x"]) is None

@@ -133,6 +133,9 @@ class CompileAhead:
                     self._give(desk, self._waiting.popleft())
             if self.is_awaited:
                 return
+        else:
+            for desk in self.busy:
+                self._give_up(desk)
         while self._waiting:
             self._release(self._waiting.popleft())
 
@@ -141,18 +144,21 @@ class CompileAhead:
         if is_ready:
             self._take_answer(desk)
         else:
-            desk.is_late = True
             # what it would come to later is no more to be waited for than what it is at
-            for task in desk.tasks:
-                group, task.group = task.group, None
-                if group is not None:
-                    self._release(group)
+            self._give_up(desk)
 
     def close(self) -> None:
         """End the compilers, and leave what was not compiled to the workers."""
         for desk in self._desks:
             desk.compiler.kill()
         self._desks.clear()
+
+    def _give_up(self, desk: Desk) -> None:
+        desk.is_late = True
+        for task in desk.tasks:
+            group, task.group = task.group, None
+            if group is not None:
+                self._release(group)
 
     def _give(self, desk: Desk, group: list[Case]) -> None:
         now_s = time.perf_counter()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -24,6 +26,8 @@ from tritonexp.evaluation.verification import Subject
 from tritonexp.operations import Operation
 from tritonexp.records import Gpu, Implementation, Mode, Role, Size, TimingProtocol
 
+# of a container, in microseconds of processor time per period
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 # of a process, before it has computed anything
 CONTEXT_BYTES = 640 << 20
 # more find little to do: a study has some 50 kinds of cases
@@ -40,6 +44,12 @@ class Begun:
     roster: Roster
     crew: Crew
     ahead: CompileAhead
+    # what its workers are lent, when its turn has come
+    arenas: Sequence[Arena] = ()
+
+    def start(self) -> None:
+        """Have its workers import it."""
+        self.crew.start(self.arenas)
 
 
 class Crews:
@@ -75,11 +85,18 @@ class Crews:
         self._standing: dict[str, Crew] = {}
         # the candidate that was said to come next
         self._next: Begun | None = None
+        # fork servers that may have forked ahead for us
+        self._used: set[ForkServer] = set()
 
     def close(self) -> None:
-        """End the references' workers; the fork servers stand until this process ends."""
+        """End all workers; the fork servers stand until this process ends."""
         self._end_standing()
         self._dismiss_next()
+        for server in self._used:
+            if server.usable:
+                # those that nobody will take
+                server.fork_ahead()
+        self._used.clear()
         for arenas in (self._arenas, self._scout_arenas):
             for arena in arenas:
                 arena.close()
@@ -105,14 +122,15 @@ class Crews:
         candidates = standing_server(
             Settings(capability, hidden=hidden_in(self._operation), sandbox=self._sandbox)
         )
+        self._used.add(candidates)
         if capability is None:
             # beside the candidate only the baseline runs
             return candidates, candidates
         # a server of their own: what it has loaded of the experts is in no candidate's memory
         preload = modules_of(self._references)
-        return candidates, standing_server(
-            Settings(capability, preload=preload, sandbox=self._sandbox)
-        )
+        references = standing_server(Settings(capability, preload=preload, sandbox=self._sandbox))
+        self._used.add(references)
+        return candidates, references
 
     def interpreters(self) -> tuple[ForkServer, ForkServer]:
         """The fork servers of candidates and of references that run in Triton's interpreter."""
@@ -124,23 +142,24 @@ class Crews:
             standing_server(Settings(None, preload=preload, sandbox=self._sandbox)),
         )
 
-    def fork_next(self) -> None:
+    def fork_next(self, needed_bytes: int) -> None:
         """Have the workers of the next candidate forked beside the verification of this one.
 
         Creating their contexts would disturb the timing, and takes the next one's time if it comes
-        after that. Where the GPU's memory is scarce, it does.
+        after that. Where that would leave less of the GPU's memory than this one needs, it does.
         """
         if self._gpu is not None:
             free_bytes, _ = torch.cuda.mem_get_info()
-            if free_bytes > 2 * self.places.workers * CONTEXT_BYTES:
+            if free_bytes - self.places.workers * CONTEXT_BYTES > needed_bytes:
                 self.servers()[0].fork_ahead(self.places)
 
     def begin_next(self, candidate: Implementation | None) -> None:
         """Have the next candidate compiled, without the GPU, which is another's now."""
         server = self.servers()[0]
-        server.wait_ahead()
         self._dismiss_next()
-        if candidate is not None and self._compilers:
+        # contexts that are not there yet are not created now
+        is_there = server.wait_ahead(self.places)
+        if candidate is not None and is_there and self._compilers:
             roster = draw_roster(self._operation.spec, self._sizes, self._mode)
             self._next = self._begin(server, candidate, roster)
             # nobody looks at it until this one is timed
@@ -174,7 +193,10 @@ class Crews:
 
     @contextlib.contextmanager
     def at_work(self, candidate: Implementation) -> Iterator[tuple[Begun, list[Subject]]]:
-        """Workers that are importing their implementations, the candidate's first."""
+        """Workers of all that take part, the candidate's first; it is yet to be started.
+
+        The references' are importing their implementations.
+        """
         # nothing is timed in the interpreter, so only the baseline has anything to say there
         references = [
             item
@@ -194,11 +216,15 @@ class Crews:
             # the candidate is forked last, since verifying begins with the baseline
             for implementation, arena in zip(references, arenas[1:], strict=True):
                 crew = self._standing.pop(implementation.name, None)
+                if crew is not None and crew.server is not reference_server:
+                    # that server is gone, and its workers with it
+                    crew.close()
+                    crew = None
                 subjects.append(Subject(crew or Crew(reference_server, implementation, [arena])))
             if begun is None:
                 begun = self._begin(candidate_server, candidate, roster)
                 subjects.insert(0, Subject(begun.crew))
-            begun.crew.start([arenas[0], *scout_arenas])
+            begun.arenas = [arenas[0], *scout_arenas]
             begun.ahead.resume()
             yield begun, subjects
         finally:
@@ -253,6 +279,17 @@ class Crews:
         for arena in arenas:
             arena.wipe()
         return arenas[:count]
+
+
+def available_cores() -> int:
+    """How many of the host's cores this process may keep busy."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = CPU_LIMIT.read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        # no limit of a control group: "max", or none that is told
+        return cores
 
 
 def hidden_in(operation: Operation) -> tuple[str, ...]:

@@ -161,10 +161,10 @@ class ForkServer:
             for places in missing:
                 self._ask_fork(places)
 
-    def wait_ahead(self) -> None:
+    def wait_ahead(self, places: Places) -> bool:
         """Return once no worker that was forked ahead is still creating its context.
 
-        That would be seen in the times of who is timed meanwhile.
+        That would be seen in the times of who is timed meanwhile. Tells whether a crew is there.
         """
         for forks in list(self._spare):
             channels = forks.channels[: forks.places.workers]
@@ -176,6 +176,7 @@ class ForkServer:
             except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError):
                 # who asks for workers then is told what is wrong
                 self._dismiss(forks)
+        return any(forks.places == places for forks in self._spare)
 
     def fork(self, places: Places) -> Forks:
         """A crew in a folder of its own: private, or one could poison another's compile cache.

@@ -315,14 +315,16 @@ class WorkerProcess(ChildProcess):
     def step_start(self, timeout_s: float) -> None:
         """Wait for one step of the start; raises WorkerFailedError where the import failed.
 
-        Raises EvaluationError where the worker failed before it knew the implementation.
+        Raises EvaluationError where the worker failed before it knew the implementation, unless it
+        was ended for what others of its crew did with it.
         """
         try:
             self.answer(timeout_s, START_TIMEOUT_S)
         except WorkerFailedError as failure:
             self.started = True
             self.close()
-            if self._command != "attach":
+            # a file that goes beyond a limit in a compiler ends the crew before it has begun
+            if self._command != "attach" or self._ended_for:
                 raise
             raise EvaluationError(
                 f"a worker could not be started: {failure.reason}. If the GPU's memory is full,"

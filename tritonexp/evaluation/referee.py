@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -38,7 +38,7 @@ from tritonexp.evaluation import (
 )
 from tritonexp.evaluation.ceilings import ceilings_of
 from tritonexp.evaluation.clocks import ClockReader
-from tritonexp.evaluation.crews import CONTEXT_BYTES, Crews, hidden_in
+from tritonexp.evaluation.crews import CONTEXT_BYTES, Begun, Crews, available_cores, hidden_in
 from tritonexp.evaluation.lanes import Lane
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.process import START_TIMEOUT_S, Crew, WorkerFailedError, end_all
@@ -54,6 +54,7 @@ from tritonexp.records import (
     Comparison,
     CompiledKernel,
     Evaluation,
+    Gpu,
     Implementation,
     Interval,
     KernelShare,
@@ -134,7 +135,7 @@ class Referee:
             self.sizes,
             protocol,
             self.gpu,
-            cores=cores or len(os.sched_getaffinity(0)),
+            cores=cores or available_cores(),
             sandbox=sandbox,
         )
         self._clocks = ClockReader(self.gpu.uuid) if self.gpu else None
@@ -214,25 +215,30 @@ class Referee:
         if self.gpu is None:
             return
         free, _ = torch.cuda.mem_get_info()
+        for size in self.sizes:
+            needed = self._needed_bytes(size, self.gpu)
+            if needed > FREE_SHARE * free:
+                raise DoesNotFitError(
+                    f"size {size.label} needs about {needed:,} bytes for"
+                    f" {1 + len(self._references)} implementations, but {self.gpu.name} has"
+                    f" {free:,} bytes free; choose smaller sizes, or fewer implementations with"
+                    " contenders='[]' or expert=none."
+                )
+
+    def _needed_bytes(self, size: Size, gpu: Gpu) -> int:
+        """About what an evaluation at a size takes of the GPU's memory, by all processes."""
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
         workers = 1 + len(self._references)
         scouts = self._crews.places.workers - 1
-        contexts_bytes = (workers + scouts) * CONTEXT_BYTES
-        for size in self.sizes:
-            sets = timing.most_sets(spec, size, dtype, self.protocol, self.gpu)
-            call_bytes = spec.call_bytes(size, dtype)
-            # float64 reference and its temporaries in the referee, the rest once for each worker
-            needed = workers * (2 * sets + WORKING_FACTOR) * call_bytes + 8 * call_bytes
-            # values, those that replace them, and what two workers made of each
-            needed += 4 * min(sets, timing.MAX_VERIFIED_SETS) * call_bytes
-            scouted_bytes = min(call_bytes, MAX_SCOUTED_BYTES)
-            needed += contexts_bytes + scouts * (1 + WORKING_FACTOR) * scouted_bytes
-            if needed > FREE_SHARE * free:
-                raise DoesNotFitError(
-                    f"size {size.label} needs about {needed:,} bytes for {workers} implementations,"
-                    f" but {self.gpu.name} has {free:,} bytes free; choose smaller sizes, or fewer"
-                    " implementations with contenders='[]' or expert=none."
-                )
+        sets = timing.most_sets(spec, size, dtype, self.protocol, gpu)
+        call_bytes = spec.call_bytes(size, dtype)
+        # float64 reference and its temporaries in the referee, the rest once for each worker
+        needed = workers * (2 * sets + WORKING_FACTOR) * call_bytes + 8 * call_bytes
+        # values, those that replace them, and what two workers made of each
+        needed += 4 * min(sets, timing.MAX_VERIFIED_SETS) * call_bytes
+        scouted_bytes = min(call_bytes, MAX_SCOUTED_BYTES)
+        needed += (workers + scouts) * CONTEXT_BYTES
+        return needed + scouts * (1 + WORKING_FACTOR) * scouted_bytes
 
     def evaluate(
         self,
@@ -269,8 +275,6 @@ class Referee:
         self._progress("starting the workers")
         with self._crews.at_work(candidate) as (begun, subjects):
             judged = subjects[0]
-            if upcoming is not None:
-                self._crews.fork_next()
             verifier = Verifier(
                 self.operation,
                 subjects,
@@ -282,7 +286,7 @@ class Referee:
             if self.mode is Mode.GPU and self._traffic is not None:
                 # beside the others, on a core that they leave
                 self._traffic.start([subject.worker.implementation for subject in subjects])
-            verifier.run(begun.roster)
+            verifier.run(begun.roster, functools.partial(self._start, begun, upcoming))
             del verifier
             traffic = self._count_traffic(subjects)
             timings: dict[str, list[Timing]] = {}
@@ -303,7 +307,7 @@ class Referee:
                         hold.close()
                         hold.enter_context(self._leased())
                 if upcoming is not None:
-                    self._begin_next(upcoming())
+                    self._begin_next(upcoming)
                 timings, work, clock_logs = self._time(subjects)
                 launched = {name: self._launches(found) for name, found in work.items()}
             # last, since a profiler may slow what follows
@@ -367,10 +371,26 @@ class Referee:
         # a matmul rate is only worth measuring where arithmetic may bound the operation
         return ceilings_of(self.gpu, (spec.timed_dtype,) if spec.flops is not None else ())
 
-    def _begin_next(self, candidate: Implementation | None) -> None:
-        """Have the next candidate compiled while this one is timed, if it is worth it."""
-        is_judged = candidate is not None and self._refusal(candidate) is None
-        self._crews.begin_next(candidate if is_judged else None)
+    def _start(self, begun: Begun, upcoming: Callable[[], Implementation | None] | None) -> None:
+        """Have the candidate's workers import it, and those of the next one forked."""
+        begun.start()
+        if upcoming is not None and self.gpu is not None:
+            self._crews.fork_next(max(self._needed_bytes(size, self.gpu) for size in self.sizes))
+
+    def _begin_next(self, upcoming: Callable[[], Implementation | None]) -> None:
+        """Have the next candidate compiled while this one is timed, if it is worth it.
+
+        The host's cores are then no quiet place, which only the GPU's own clock does not mind.
+        """
+        candidate = None
+        try:
+            if self.protocol.clock is Clock.GRAPH:
+                candidate = upcoming()
+            if candidate is not None and self._refusal(candidate) is not None:
+                candidate = None
+            self._crews.begin_next(candidate)
+        except Exception:  # noqa: BLE001 - it saves time, and its turn tells what is wrong
+            self._crews.begin_next(None)
 
     def _count_traffic(self, subjects: Sequence[Subject]) -> dict[str, Traffic]:
         """What calls ask of memory, by name; of a candidate that failed nobody wants to know.

@@ -173,7 +173,9 @@ class Server:
             else:
                 os.close(turn)
                 # it may work for the next candidate while one is timed
-                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+                with contextlib.suppress(OSError):
+                    # not every container's kernel knows it
+                    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
                 # nothing that it calls may find the GPU
                 os.environ["CUDA_VISIBLE_DEVICES"] = ""
                 seal()
@@ -345,8 +347,10 @@ def main() -> None:
         hidden=tuple(given["hidden"]),
         sandbox=given["sandbox"],
     )
+    # what it cannot start for is told by its log, which the referee reads and removes
+    server = Server(Channel(socket.socket(fileno=int(sys.argv[1]))), settings)
     try:
-        Server(Channel(socket.socket(fileno=int(sys.argv[1]))), settings).serve()
+        server.serve()
     finally:
         # the referee does so too, unless it was killed
         sandbox.remove(Path(sys.argv[3]))

@@ -20,7 +20,11 @@ def check_source(source: str, entry_point: str, arguments: list[str]) -> tuple[S
     tree = _parse(source)
     if isinstance(tree, str):
         return Status.SYNTAX_ERROR, tree
-    reason = _why_not_callable(tree, entry_point, arguments)
+    try:
+        reason = _why_not_callable(tree, entry_point, arguments)
+    except RecursionError:
+        # Python itself reads deeper than we walk: whoever imports it finds out
+        return None
     return None if reason is None else (Status.MISSING_ENTRY_POINT, reason)
 
 

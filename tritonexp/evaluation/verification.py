@@ -177,10 +177,11 @@ class Verifier:
         self._kept: dict[Case, Prepared] = {}
         self._of_baseline: dict[Case, tuple[dict[str, Any], float]] = {}
 
-    def run(self, roster: Roster) -> None:
+    def run(self, roster: Roster, start: Callable[[], None] = lambda: None) -> None:
         """Verify all; what is found is in the subjects, in the order of the cases.
 
-        Where sizes are timed, the candidate's scouts are killed on the way, and left to be reaped.
+        `start` has the candidate's workers import it. Where sizes are timed, the candidate's scouts
+        are killed on the way, and left to be reaped.
         """
         candidate = self._candidate
         # where nothing is timed, the first worker is a scout too
@@ -191,11 +192,19 @@ class Verifier:
             for subject in self.subjects
             if subject is not candidate and subject is not self._baseline
         ]
+        # who tunes keeps its choice for as long as it serves, and makes it alone with the GPU
+        tuning = [
+            stint
+            for stint in others
+            if roster.is_timed and stint.subject.tunes and stint.subject.crew.first_call_s is None
+        ]
+        if not tuning:
+            start()
         self._start_baseline()
-        for stint in others:
-            # who tunes keeps its choice for as long as it serves, and makes it alone with the GPU
-            if roster.is_timed and stint.subject.tunes and stint.subject.crew.first_call_s is None:
-                self._work([stint], roster.count)
+        for stint in tuning:
+            self._work([stint], roster.count)
+        if tuning:
+            start()
         self._work([*exploring, *others], roster.count)
         self._work_without_kernels(exploring)
         if roster.is_timed:

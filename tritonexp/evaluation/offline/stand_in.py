@@ -77,13 +77,6 @@ def stand_in(listener: Listener) -> Iterator[None]:
         wait_stream=_nothing,
         wait_event=_nothing,
     )
-    event = SimpleNamespace(
-        record=_nothing,
-        synchronize=_nothing,
-        wait=_nothing,
-        query=_always(True),
-        elapsed_time=_always(0.0),
-    )
     # a function of its own for each name: torch keeps a table of its functions by identity
     cuda = {
         "is_available": lambda: True,
@@ -102,7 +95,7 @@ def stand_in(listener: Listener) -> Iterator[None]:
         "device": lambda _: contextlib.nullcontext(),
         "device_of": lambda _: contextlib.nullcontext(),
         "is_current_stream_capturing": _always(False),
-        "Event": lambda **_: event,
+        "Event": _Event,
         "mem_get_info": _always((device.memory_bytes, device.memory_bytes)),
     }
     with contextlib.ExitStack() as stack:
@@ -122,6 +115,15 @@ def stand_in(listener: Listener) -> Iterator[None]:
         driver.set_active(_Driver(listener))
         stack.enter_context(tensors_without_memory())
         yield
+
+
+class _Event:
+    """Stands for torch.cuda.Event: whatever it marks is over at once."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.record = self.synchronize = self.wait = _nothing
+        self.query = _always(True)
+        self.elapsed_time = _always(0.0)
 
 
 class _Driver:
