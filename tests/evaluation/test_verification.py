@@ -4,6 +4,7 @@ In the interpreter, with rosters as a GPU has them. What is found is in the test
 """
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,14 +12,16 @@ from candidates import RIGHT, candidate
 from processes import is_running
 
 from tritonexp import operations
+from tritonexp.evaluation import inputs
 from tritonexp.evaluation.ahead import CompileAhead
+from tritonexp.evaluation.correctness import reference
 from tritonexp.evaluation.forkserver import ForkServer, Settings
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import ChildProcess, Crew
 from tritonexp.evaluation.roster import draw_roster
 from tritonexp.evaluation.verification import Subject, Verifier
-from tritonexp.records import Mode, Role
+from tritonexp.records import Case, Mode, Role
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
 
@@ -109,3 +112,16 @@ def test_candidate_that_tunes_is_timed_when_its_scouts_are_gone(source, verified
     assert len(alive) == 3
     if source == TUNED:
         assert alive == [0, 0, 0]
+
+
+@pytest.mark.parametrize("extents", [(65, 1), (65, 3)])
+def test_result_that_is_always_the_same_proves_nothing_without_kernels(extents):
+    """One column's softmax is 1, and so is what an earlier call left in the memory of the next."""
+    softmax = operations.load("softmax")
+    crew = SimpleNamespace(implementation=softmax.baseline)
+    subjects = [SimpleNamespace(role=role, crew=crew) for role in (Role.CANDIDATE, Role.BASELINE)]
+    verifier = Verifier(softmax, subjects, None, "cpu", 20.0, lambda _: None)
+    case = Case(size=softmax.spec.size(extents), dtype="float32", distribution="normal", seed=1)
+    values = inputs.make_arguments(softmax.spec, case, "cpu")
+    item = SimpleNamespace(case=case, expected=reference(softmax.function, values))
+    assert verifier._depends_on_values(item) is (extents[1] > 1)

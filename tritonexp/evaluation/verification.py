@@ -42,7 +42,7 @@ KEPT_BYTES = 1 << 30
 MUTED_CALLS = 12
 # a plain value in every dtype
 MUTED_POISON = 0x3C
-# fewer numbers may be right by chance, as a softmax of one is always 1
+# fewer numbers may be right by chance
 LEAST_MUTED = 64
 # of a call whose kernels do nothing, and who waits for them may wait for ever
 MUTED_TIMEOUT_S = 5.0
@@ -456,6 +456,8 @@ class Verifier:
         item = self._prepare(case)
         # it is none of the cases: only the allowance is taken from what the baseline did
         del self._baseline.cases[known:]
+        if not self._depends_on_values(item):
+            return True
         self._call(item, worker, muted=True)
         try:
             answer = worker.answer(min(self.timeout_s, MUTED_TIMEOUT_S))
@@ -472,6 +474,16 @@ class Verifier:
             reason = "the result is right though its own Triton kernels did nothing"
             self._candidate.fail(WorkerFailedError(Status.NOT_TRITON, _at(item.case, reason)))
         return True
+
+    def _depends_on_values(self, item: Prepared) -> bool:
+        """Whether other values make another result: the softmax of one column is always 1.
+
+        Memory that an earlier result lay in is then right without any kernel.
+        """
+        twin = dataclasses.replace(item.case, seed=secrets.choice(inputs.SEEDS))
+        values = inputs.make_arguments(self.operation.spec, twin, self.device)
+        expected = correctness.reference(self.operation.function, values)
+        return not all(map(torch.equal, item.expected, expected))
 
     def _repeat(self, item: Prepared, worker: WorkerProcess) -> None:
         """Run the same input once more: raises WorkerFailedError where the bits differ."""
