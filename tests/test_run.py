@@ -289,10 +289,13 @@ def test_what_fails_ahead_is_told_at_its_own_job(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
-    [("model.id=claude-none", "model: claude-none"), ("model.base_url=", "correct model.base_url")],
+    ("flag", "override", "said"),
+    [
+        ((), "model.id=claude-none", "model: claude-none"),
+        (("-m",), "model.base_url=", "correct model.base_url"),
+    ],
+    ids=["one", "sweep"],
 )
-@pytest.mark.parametrize("flag", [(), ("-m",)])
 def test_a_fault_of_the_settings_is_not_counted_as_the_models(flag, override, said, tmp_path):
     """A model that there is not and an address where nobody listens end with 1 and no run."""
     with ApiServer() as gone:
