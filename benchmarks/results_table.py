@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tritonexp import operations
-from tritonexp.records import Comparison, Evaluation, StudyRecord, Trial, from_json
+from tritonexp.records import Comparison, Evaluation, Role, StudyRecord, Trial, from_json
 from tritonexp.report import words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -164,12 +164,10 @@ def sides_table(evaluation: Evaluation) -> str:
 def side_of(trial: Trial) -> str:
     """A side's name, with what it is."""
     item = trial.implementation
-    if item.name == "candidate":
-        return "candidate"
-    version = f" {item.provenance.version}" if item.role.value == "expert" else ""
-    return f"{EXPERT_NAMES.get(item.name, item.name)}{version} ({item.role.value})".replace(
-        f"{item.role.value} ({item.role.value})", item.role.value
-    )
+    if item.name == item.role.value:
+        return item.name
+    version = f" {item.provenance.version}" if item.role is Role.EXPERT else ""
+    return f"{EXPERT_NAMES.get(item.name, item.name)}{version} ({item.role.value})"
 
 
 def over_baseline(evaluation: Evaluation, trial: Trial) -> Comparison | None:

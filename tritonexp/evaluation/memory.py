@@ -51,6 +51,8 @@ class Arena:
     def __init__(self, size_bytes: int, device: str) -> None:
         self.size_bytes = aligned(size_bytes)
         self.device = device
+        # one's own on a GPU, until it is closed
+        self._pool: Any = None
         if device == "cpu":
             flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
             self.descriptor: int | None = os.memfd_create("tritonexp-arena", flags)
@@ -71,8 +73,8 @@ class Arena:
         if self.descriptor is not None:
             return {"kind": "memfd", "size_bytes": self.size_bytes}
         parts = self.bytes.untyped_storage()._share_cuda_()
-        # torch counts who has been given it, and keeps the memory for as long as one has not said
-        # that it is done; a worker ends without a word, and never before it the arena is closed
+        # torch counts who was given the memory, and keeps it until each has said that it is done;
+        # a worker ends without a word, and only when it has ended its arena is closed
         _, _, _, _, counter, offset, *_ = parts
         torch.UntypedStorage._release_ipc_counter_cuda(counter, offset)  # noqa: SLF001 - no public way
         plain = [
@@ -97,9 +99,9 @@ class Arena:
             self._map.close()
             os.close(self.descriptor)
             self.descriptor = None
-        elif hasattr(self, "_pool"):
+        elif self._pool is not None:
             del self.bytes
-            del self._pool
+            self._pool = None
             # a pool's memory is given back when it is gone, and its blocks are asked for
             torch.cuda.empty_cache()
 
