@@ -171,8 +171,9 @@ def test_next_candidate_is_compiled_while_one_is_timed():
         assert not begun.ahead._waiting
         assert len([group for group in dealt if group]) >= len(begun.roster.groups)
         assert all(worker.idle and not worker.started for worker in begun.crew.workers)
+        # whoever takes the cases of a group takes them out of it
+        drawn = {*begun.roster.left, *(case for group in begun.roster.groups for case in group)}
         found = made.evaluate(second, lambda: None)
         assert made._crews._next is None
         assert found.status is Status.CORRECT
-        drawn = {*begun.roster.left, *(case for group in begun.roster.groups for case in group)}
         assert {item.case for item in found.candidate.cases} == drawn

@@ -333,6 +333,38 @@ def test_chunks_do_not_change_the_figures(shape, monkeypatch):
     assert one_error_of(out, expected, "float32") == whole
 
 
+def _mixed_values(generator, *, odd):
+    """Rows of several scales, and with `odd` also NaN, infinities and what overflows float16."""
+    wanted = torch.randn(6, 33, generator=generator, dtype=torch.float64)
+    wanted *= torch.tensor([1, 1e-9, 3e3, 0, 1, 60.0], dtype=torch.float64)[:, None]
+    got = (wanted * (1 + 1e-3 * torch.randn(6, 33, generator=generator))).to(torch.float16)
+    if odd == "nan":
+        got[2, 5] = math.nan
+    elif odd == "inf":
+        got[4, 0] = math.inf
+    elif odd == "both":
+        got[1, 1], wanted[1, 1] = math.nan, math.nan
+    elif odd == "range":
+        wanted[3, 7], got[3, 7] = 1e5, 65_504
+    return got, wanted
+
+
+@pytest.mark.parametrize("odd", ["", "nan", "inf", "both", "range"])
+def test_short_way_finds_what_the_long_way_does(odd):
+    """Where all is finite, in a third of the operations; elsewhere it leaves it to the other."""
+    limits = torch.finfo(torch.float16)
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(20):
+        got, wanted = _mixed_values(generator, odd=odd)
+        short = correctness._compare_plain(got, wanted, limits)
+        long = correctness._worst_of(correctness._compare_rows(got, wanted, limits), limits)
+        if odd:
+            assert short is None
+        else:
+            assert short == long
+            assert short.error_ulp > 0
+
+
 def test_misplaced_nan_in_a_late_chunk_is_found(monkeypatch):
     """A single NaN far behind is counted and located."""
     monkeypatch.setattr(correctness, "ELEMENTS_AT_ONCE", 16)

@@ -116,7 +116,10 @@ class FakeWorker:
         if late and late["values"]:
             for target, source in zip(self._sets[late["index"]], late["values"], strict=True):
                 self._at(target).copy_(self._at(source))
-        return {"elapsed_us": self._spin(count * self._passes * len(self._sets)) * self.claimed}
+        calls = self._passes * len(self._sets)
+        # the first replay is there for the switch, and not timed
+        elapsed_us = self._spin((count + 1) * calls) * count / (count + 1)
+        return {"elapsed_us": elapsed_us * self.claimed}
 
     def time_events(self, count):
         return {"elapsed_us": self._spin(count) * self.claimed, "late_us": 2.0 * count}
@@ -607,8 +610,9 @@ def test_clock_that_lies_only_in_the_rounds_is_a_mismatch(take_turns, claimed, t
     class Rounds(FakeWorker):
         def replay(self, count, poison=None, late=None):
             answer = super().replay(count, poison, late)
-            # no count tells a round from the check, but this fake knows which comes last
-            if self.commands.count("replay") <= BEFORE_ROUNDS + 20 + VERIFIED:
+            # no count tells a round from the check, but this fake knows when that comes
+            after = self.commands.count("replay") - (BEFORE_ROUNDS + 20 + VERIFIED)
+            if after not in (1, 2):
                 answer["elapsed_us"] *= claimed
             return answer
 
@@ -618,6 +622,47 @@ def test_clock_that_lies_only_in_the_rounds_is_a_mismatch(take_turns, claimed, t
     assert liar.failure.status is Status.CLOCK_MISMATCH
     assert told in liar.failure.reason
     assert honest.failure is None
+
+
+class Late(FakeWorker):
+    """Honest; what a request takes beside its replays is longer for the first few of them."""
+
+    late_us = 50_000
+
+    def __init__(self, name, requests, role=Role.CANDIDATE):
+        super().__init__(name)
+        self.requests = requests
+        self.implementation = dataclasses.replace(self.implementation, role=role)
+
+    def replay(self, count, poison=None, late=None):
+        answer = super().replay(count, poison, late)
+        if self.commands.count("replay") <= self.requests:
+            CLOCK.now_s += self.late_us / 1e6
+        return answer
+
+
+AT_FIRST = BEFORE_ROUNDS + 20 + VERIFIED
+
+
+@pytest.mark.parametrize(
+    ("requests", "of_baseline"),
+    [
+        pytest.param(AT_FIRST, AT_FIRST, id="all-alike"),
+        pytest.param(AT_FIRST, 0, id="not-again"),
+        pytest.param(10_000, 0, id="in-the-check-too"),
+    ],
+)
+def test_switches_that_take_long_are_no_mismatch(take_turns, requests, of_baseline):
+    """What is slow for all alike, or once, or where the clock is checked too, hides nothing."""
+    protocol = dataclasses.replace(PROTOCOL, rounds=20)
+    mine, baseline = take_turns(
+        Late("mine", requests),
+        Late("baseline", of_baseline, Role.BASELINE),
+        protocol=protocol,
+    )
+    assert mine.failure is None
+    assert baseline.failure is None
+    assert len(mine.rounds_us) == 20
 
 
 def test_host_time_beyond_what_the_request_took_is_a_mismatch(take_turns):

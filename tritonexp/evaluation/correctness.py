@@ -117,14 +117,16 @@ def judge(
     baseline_error_ulp: float | None,
     spec: Spec,
     case: Case,
+    figures: ErrorFigures | None = None,
 ) -> CaseResult:
     """Hold the results of one case against float64; their form was checked before.
 
     `baseline_error_ulp` is the baseline's error_of on the case, by which it is judged itself; None
-    where it did not run. What is infinite, for misplaced NaN or infinities, is left out of the
-    record.
+    where it did not run. `figures` are the error_of of the results, where they are known. What is
+    infinite, for misplaced NaN or infinities, is left out of the record.
     """
-    figures = error_of(outputs, expected, case.dtype)
+    if figures is None:
+        figures = error_of(outputs, expected, case.dtype)
     allowed = allowed_error_ulp(spec, case.dtype, baseline_error_ulp)
     right = figures.error_ulp <= allowed
     return CaseResult(
@@ -197,7 +199,19 @@ class _RowFigures:
     off: torch.Tensor  # largest |out - float64|, infinite where something is misplaced
     column: torch.Tensor  # where that is
     scale: torch.Tensor  # largest finite |float64|, at most the dtype's largest
-    misplaced: torch.Tensor  # how many, in the whole block
+    misplaced: torch.Tensor | None  # how many, in the whole block; None for none
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Worst:
+    """Of a block of rows."""
+
+    error_ulp: float
+    row: int
+    column: int
+    largest_off: float
+    largest_scale: float
+    misplaced: int
 
 
 def _error_of_result(
@@ -209,24 +223,53 @@ def _error_of_result(
     height = max(1, ELEMENTS_AT_ONCE // columns)
     error_ulp, max_abs_error, misplaced, worst = -1.0, 0.0, 0, 0
     for top in range(0, len(wanted), height):
-        block = _compare_rows(got[top : top + height], wanted[top : top + height], limits)
-        row_ulp, row = (block.off / block.scale.clamp(min=limits.tiny) / limits.eps).max(dim=0)
-        # all at once: each figure by itself would wait for the GPU; whole numbers stay whole
-        figures = (row_ulp, row, block.column[row], block.off.max(), block.misplaced)
-        largest_ulp, worst_row, worst_column, largest_off, found = torch.stack(
-            [figure.double() for figure in figures]
-        ).tolist()
-        if largest_ulp > error_ulp:
-            error_ulp = largest_ulp
-            worst = (top + int(worst_row)) * columns + int(worst_column)
-        max_abs_error = max(max_abs_error, largest_off)
-        misplaced += int(found)
+        rows = got[top : top + height], wanted[top : top + height]
+        found = _compare_plain(*rows, limits) or _worst_of(_compare_rows(*rows, limits), limits)
+        if found.error_ulp > error_ulp:
+            error_ulp = found.error_ulp
+            worst = (top + found.row) * columns + found.column
+        max_abs_error = max(max_abs_error, found.largest_off)
+        misplaced += found.misplaced
     return ErrorFigures(
         error_ulp=error_ulp,
         max_abs_error=max_abs_error,
         misplaced=misplaced,
         result=result,
         worst=_index_of(worst, tuple(expected.shape)),
+    )
+
+
+def _compare_plain(got: torch.Tensor, wanted: torch.Tensor, limits: Any) -> _Worst | None:
+    """What _compare_rows finds where all is finite and within the dtype's range; None elsewhere.
+
+    That is so in most cases, and takes a third of the operations.
+    """
+    if wanted.shape[1] > ELEMENTS_AT_ONCE:
+        return None
+    off, column = (got.double() - wanted).abs().max(dim=1)
+    scale = wanted.abs().amax(dim=1)
+    found = _worst_of(_RowFigures(off=off, column=column, scale=scale, misplaced=None), limits)
+    # NaN is larger than everything here, and a difference of infinities is NaN
+    is_plain = math.isfinite(found.largest_off) and found.largest_scale <= limits.max
+    return found if is_plain else None
+
+
+def _worst_of(block: _RowFigures, limits: Any) -> _Worst:
+    row_ulp, row = (block.off / block.scale.clamp(min=limits.tiny) / limits.eps).max(dim=0)
+    figures = [row_ulp, row, block.column[row], block.off.max(), block.scale.max()]
+    if block.misplaced is not None:
+        figures.append(block.misplaced)
+    # all at once: each figure by itself would wait for the GPU; whole numbers stay whole
+    error_ulp, worst_row, column, off, scale, *misplaced = torch.stack(
+        [figure.double() for figure in figures]
+    ).tolist()
+    return _Worst(
+        error_ulp=error_ulp,
+        row=int(worst_row),
+        column=int(column),
+        largest_off=off,
+        largest_scale=scale,
+        misplaced=int(sum(misplaced)),
     )
 
 

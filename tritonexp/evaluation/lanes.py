@@ -39,7 +39,7 @@ class Lane:
     calls: int = 1  # calls in one replay or request
     count: int = 1  # replays or calls in one round
     rounds_us: list[float] = field(default_factory=list)
-    # of plain rounds: what a worker says that its replays took, and what else went by
+    # of plain rounds: what a worker says that its replays took, and what else went by, see gap_of
     claimed_us: list[float] = field(default_factory=list)
     gaps_us: list[float] = field(default_factory=list)
     host_us: float | None = None

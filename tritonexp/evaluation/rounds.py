@@ -18,7 +18,7 @@ import torch
 
 from tritonexp import statistics
 from tritonexp.evaluation import answers, clocks
-from tritonexp.evaluation.clock_checks import check_rest, check_wall
+from tritonexp.evaluation.clock_checks import check_rest, check_wall, gap_of
 from tritonexp.evaluation.lanes import (
     Lane,
     Results,
@@ -173,6 +173,13 @@ def take_turn(lane: Lane, setting: Setting) -> None:
     lane.rounds_us.append(turn_us(lane, setting))
 
 
+def take_uncounted(setting: Setting, lanes: Sequence[Lane]) -> None:
+    """As many rounds as are asked for, whose times count for nobody."""
+    for _ in range(setting.protocol.rounds):
+        for lane in _shuffled(setting, lanes):
+            guarded(turn_us, lane, setting)
+
+
 def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) -> float:
     """Microseconds of a call in one turn of a lane, by the worker's clock.
 
@@ -186,7 +193,8 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
         claimed_us = answers.time_of(answer, "elapsed_us")
         if late is None:
             lane.claimed_us.append(claimed_us)
-            lane.gaps_us.append((time.perf_counter() - begin) * 1e6 - claimed_us)
+            wall_us = (time.perf_counter() - begin) * 1e6
+            lane.gaps_us.append(gap_of(wall_us, claimed_us, count))
     else:
         command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
         answer = lane.worker.call(command, setting.timeout_s, count=count)

@@ -43,7 +43,7 @@ from tritonexp.evaluation.lanes import (
 )
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
-from tritonexp.evaluation.rounds import take_rounds, turn_us
+from tritonexp.evaluation.rounds import take_rounds, take_uncounted, turn_us
 from tritonexp.operations import Spec
 from tritonexp.records import (
     Clock,
@@ -132,7 +132,11 @@ def time_in_turns(
     log = take_rounds(setting, lanes)
     for lane in lanes:
         if lane.clock is Clock.GRAPH:
-            guarded(check_clock, lane, setting)
+            # none that is judged: it could lie
+            known = [one for one in lanes if not one.is_candidate and one is not lane]
+            others = [one for one in known if one.failure is None]
+            take_more = functools.partial(take_uncounted, setting, [lane, *others])
+            guarded(check_clock, lane, setting, others, take_more)
     if protocol.clock is not Clock.HOST:
         _check_alone(setting, lanes)
         _time_host(setting, lanes)

@@ -317,12 +317,20 @@ class Verifier:
             case=case,
             layout=lay_out(spec, case.size, case.dtype, 1),
             values=values,
-            expected=correctness.reference(self.operation.function, values),
+            expected=[],
             baseline_answer={},
             baseline_error_ulp=0.0,
         )
+        if self._baseline.crew.first_call_s is None:
+            # its first call is timed, and nothing else goes on meanwhile
+            item.expected = correctness.reference(self.operation.function, values)
+        begin = time.perf_counter()
         if case not in self._of_baseline:
-            self._of_baseline[case] = self._run_baseline(item)
+            self._call(item, self._baseline.worker)
+        # computed while the baseline runs
+        item.expected = item.expected or correctness.reference(self.operation.function, values)
+        if case not in self._of_baseline:
+            self._of_baseline[case] = self._conclude_baseline(item, begin)
         item.baseline_answer, item.baseline_error_ulp = self._of_baseline[case]
         self._kept[case] = item
         # the oldest go first; those under way are held by whoever runs them
@@ -356,11 +364,9 @@ class Verifier:
         self._settle()
         self._ask(item, worker, muted=muted)
 
-    def _run_baseline(self, item: Prepared) -> tuple[dict[str, Any], float]:
-        """The baseline's answer and its error on a case."""
+    def _conclude_baseline(self, item: Prepared, begin: float) -> tuple[dict[str, Any], float]:
+        """The baseline's answer and its error on a case that it was asked for."""
         subject, worker, case = self._baseline, self._baseline.worker, item.case
-        begin = time.perf_counter()
-        self._call(item, worker)
         try:
             answer = worker.answer(self.timeout_s)
             subject.note_first_call(time.perf_counter() - begin, answer)
@@ -371,16 +377,17 @@ class Verifier:
             ) from failure
         outputs = item.layout.results(worker.arena)
         # the baseline is judged by its own error: only the dtype's largest allowance bounds it
-        error_ulp = correctness.error_of(outputs, item.expected, case.dtype).error_ulp
-        item.baseline_error_ulp = error_ulp
-        found = self._judged(item, worker)
+        figures = correctness.error_of(outputs, item.expected, case.dtype)
+        found = correctness.judge(
+            outputs, item.expected, figures.error_ulp, self.operation.spec, case, figures
+        )
         if found.status is not Status.CORRECT:
             raise ReferenceFailedError(
                 f"the baseline of {self.operation.name} is wrong {_at(case, found.reason)}."
                 " A case that it cannot pass judges nobody; correct the operation's spec.py."
             )
         subject.cases.append(found)
-        return answer, error_ulp
+        return answer, figures.error_ulp
 
     def _check(
         self, item: Prepared, subject: Subject, worker: WorkerProcess, answer: dict[str, Any]
@@ -506,11 +513,13 @@ def results_judge(
     def judge(arguments: list[Any], results: dict[str, list[torch.Tensor]]) -> dict[str, str]:
         expected = correctness.reference(operation.function, arguments)
         case = Case(size=size, dtype=dtype, distribution="normal", seed=0)
-        own = None
-        if "baseline" in results:
-            own = correctness.error_of(results["baseline"], expected, dtype).error_ulp
+        figures = {
+            name: correctness.error_of(outputs, expected, dtype)
+            for name, outputs in results.items()
+        }
+        own = figures["baseline"].error_ulp if "baseline" in figures else None
         found = {
-            name: correctness.judge(outputs, expected, own, operation.spec, case)
+            name: correctness.judge(outputs, expected, own, operation.spec, case, figures[name])
             for name, outputs in results.items()
         }
         return {name: item.reason for name, item in found.items() if item.reason}
