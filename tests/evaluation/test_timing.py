@@ -64,7 +64,8 @@ class FakeWorker:
 
     def __init__(self, name, call_us=100.0, claimed=1.0):
         self.implementation = dataclasses.replace(candidate(RIGHT), name=name)
-        self.arena = Arena(lay_out(SPEC, SIZE, "float32", SETS + 1).size_bytes, "cpu")
+        sets = 1 + max(SETS, timing.EVENT_SETS)
+        self.arena = Arena(lay_out(SPEC, SIZE, "float32", sets).size_bytes, "cpu")
         self.alive = True
         self.call_us = call_us
         self.claimed = claimed
@@ -494,6 +495,34 @@ def test_burst_that_took_longer_than_it_tells_is_a_mismatch(take_turns):
     assert hiding.failure.status is Status.CLOCK_MISMATCH
     assert "told of" in hiding.failure.reason
     assert honest.failure is None
+
+
+@pytest.mark.parametrize("clock", [Clock.HOST, Clock.EVENTS, Clock.GRAPH])
+def test_one_hiccup_of_the_host_is_no_mismatch(take_turns, clock):
+    """Something else on the host can come between two clocks in one round, or in one burst."""
+
+    class Hiccup(FakeWorker):
+        def time_burst(self, count):
+            if self.commands.count("time_burst") == 3:
+                CLOCK.now_s += 1.0
+            return super().time_burst(count)
+
+        def time_events(self, count):
+            late_us = 1e6 if self.commands.count("time_events") == 3 else 2.0
+            return super().time_events(count) | {"late_us": late_us}
+
+        def time_host(self, count):
+            if self.commands.count("time_host") == 1:
+                CLOCK.now_s += 1.0
+            return super().time_host(count)
+
+    protocol = dataclasses.replace(PROTOCOL, clock=clock)
+    hiccup, honest = take_turns(Hiccup("a"), FakeWorker("b"), protocol=protocol)
+    assert (hiccup.failure, honest.failure) == (None, None)
+    assert len(hiccup.rounds_us) == PROTOCOL.rounds
+    if clock is not Clock.HOST:
+        assert hiccup.host_us == honest.host_us
+        assert hiccup.worker.commands.count("time_host") == 2
 
 
 def test_there_is_room_for_events_where_a_graph_cannot_be_captured():

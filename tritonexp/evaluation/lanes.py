@@ -30,6 +30,15 @@ JITTER = 0.25
 _P = ParamSpec("_P")
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """How far what a worker said of a round's time is beyond what can be believed."""
+
+    # below 0 for one that there is no doubt of
+    excess_us: float
+    reason: str
+
+
 @dataclass
 class Lane:
     """One implementation's way through the rounds of one size."""
@@ -42,6 +51,8 @@ class Lane:
     # of plain rounds: what a worker says that its replays took, and what else went by, see gap_of
     claimed_us: list[float] = field(default_factory=list)
     gaps_us: list[float] = field(default_factory=list)
+    # of rounds by a clock that is the worker's own
+    doubts: list[Doubt] = field(default_factory=list)
     host_us: float | None = None
     referee_us: float | None = None
     failure: WorkerFailedError | None = None

@@ -18,7 +18,7 @@ import torch
 
 from tritonexp import statistics
 from tritonexp.evaluation import answers, clocks
-from tritonexp.evaluation.clock_checks import check_rest, check_wall, gap_of
+from tritonexp.evaluation.clock_checks import doubt_of_rest, doubt_of_wall, gap_of
 from tritonexp.evaluation.lanes import (
     Lane,
     Results,
@@ -199,8 +199,9 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
         command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
         answer = lane.worker.call(command, setting.timeout_s, count=count)
         if lane.clock is Clock.EVENTS:
-            check_rest(answer, count)
+            lane.doubts.append(doubt_of_rest(answer, count))
         else:
             wall_us = (time.perf_counter() - begin) * 1e6
-            check_wall(answers.time_of(answer, "elapsed_us"), wall_us, count)
+            claimed_us = answers.time_of(answer, "elapsed_us")
+            lane.doubts.append(doubt_of_wall(claimed_us, wall_us, count))
     return answers.time_of(answer, "elapsed_us") / (count * lane.calls)

@@ -27,6 +27,7 @@ from tritonexp.evaluation.clock_checks import (
     MAX_COUNT,
     check_alone,
     check_clock,
+    check_doubts,
     time_host,
 )
 from tritonexp.evaluation.clocks import ClockReader
@@ -137,6 +138,8 @@ def time_in_turns(
             others = [one for one in known if one.failure is None]
             take_more = functools.partial(take_uncounted, setting, [lane, *others])
             guarded(check_clock, lane, setting, others, take_more)
+        else:
+            guarded(check_doubts, lane)
     if protocol.clock is not Clock.HOST:
         _check_alone(setting, lanes)
         _time_host(setting, lanes)
