@@ -205,8 +205,8 @@ def _response(path: Path) -> str:
 
 def redteam(options: argparse.Namespace) -> int:
     """Have the referee judge cheats and odd but honest kernels; 1 where it is wrong about one."""
-    from tritonexp.redteam import bench, document, fixtures
-    from tritonexp.redteam.findings import Findings, Verdict
+    from tritonexp.redteam import bench, document, fixtures, resuming
+    from tritonexp.redteam.findings import Findings
     from tritonexp.terminal import show
 
     if options.jobs < 1:
@@ -224,16 +224,24 @@ def redteam(options: argparse.Namespace) -> int:
             f"{len(found) - len(chosen)} of {len(found)} fixtures need a GPU and are left out",
             file=sys.stderr,
         )
-    verdicts: list[Verdict] = []
-    where = bench.environment_here(sandbox=sandbox)
-    for verdict in bench.judge(chosen, mode, sandbox=sandbox, jobs=options.jobs):
-        verdicts.append(verdict)
-        passed = timedelta(seconds=int(time.monotonic() - begin))
-        # at once, and each time the whole file: a run that is killed keeps what it had
-        print(f"{passed} {len(verdicts)}/{len(chosen)} {verdict}", file=sys.stderr, flush=True)
-        findings = Findings(environment=where, verdicts=tuple(verdicts))
+    findings = Findings(environment=bench.environment_here(sandbox=sandbox), verdicts=())
+    if options.resume is not None:
+        taken = resuming.take_over(options.resume, chosen, mode, findings.environment)
+        findings = dataclasses.replace(findings, verdicts=taken)
+        told = f"{len(taken)} of {len(chosen)} verdicts are taken over from {options.resume}"
+        print(told, file=sys.stderr, flush=True)
         if options.json is not None:
-            options.json.write_text(document.as_json(findings), encoding="utf-8")
+            document.write_json(findings, options.json)
+    done = {verdict.fixture for verdict in findings.verdicts}
+    left = [fixture for fixture in chosen if fixture not in done]
+    for verdict in bench.judge(left, mode, sandbox=sandbox, jobs=options.jobs) if left else ():
+        findings = dataclasses.replace(findings, verdicts=(*findings.verdicts, verdict))
+        # at once, and each time the whole file: a run that is killed keeps what it had
+        if options.json is not None:
+            document.write_json(findings, options.json)
+        passed = timedelta(seconds=int(time.monotonic() - begin))
+        count = f"{len(findings.verdicts)}/{len(chosen)}"
+        print(f"{passed} {count} {verdict}", file=sys.stderr, flush=True)
     if options.markdown is not None:
         text = document.as_markdown(findings, options.markdown.parent)
         options.markdown.write_text(text, encoding="utf-8")
@@ -484,6 +492,12 @@ def _parser() -> argparse.ArgumentParser:
     judged.add_argument("--jobs", type=int, default=1, help="judge as many at once; default: 1")
     judged.add_argument("--json", metavar="FILE", type=Path, help="write every verdict there")
     judged.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
+    judged.add_argument(
+        "--resume",
+        metavar="FILE",
+        type=Path,
+        help="judge only what --json FILE of an earlier run here lacks, found wrong or had otherwise",
+    )
 
     itself = command(calibrate)
     itself.add_argument("--operation", default="softmax", help="default: softmax")

@@ -132,13 +132,12 @@ def time_in_turns(
         _verify_capture(setting, lanes)
     log = take_rounds(setting, lanes)
     for lane in lanes:
-        if lane.clock is Clock.GRAPH:
-            # none that is judged: it could lie
-            known = [one for one in lanes if not one.is_candidate and one is not lane]
-            others = [one for one in known if one.failure is None]
+        if lane.clock is Clock.GRAPH and lane.is_candidate:
+            # what is no candidate is known, and has no reason to lie
+            others = [one for one in lanes if not one.is_candidate and one.failure is None]
             take_more = functools.partial(take_uncounted, setting, [lane, *others])
             guarded(check_clock, lane, setting, others, take_more)
-        else:
+        elif lane.clock is not Clock.GRAPH:
             guarded(check_doubts, lane)
     if protocol.clock is not Clock.HOST:
         _check_alone(setting, lanes)

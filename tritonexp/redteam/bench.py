@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from itertools import groupby
+from itertools import groupby, pairwise
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -52,6 +52,9 @@ PROTOCOL = TimingProtocol(
 # many fixtures sleep or loop for minutes, and an honest call takes milliseconds
 TIMEOUT_S = 10.0
 
+# gives the candidate that comes next; None where none does, or nobody knows which
+Upcoming = Callable[[], Implementation] | None
+
 
 class Judge(Protocol):
     """What the red team asks of an opened referee."""
@@ -59,8 +62,8 @@ class Judge(Protocol):
     def wait_ready(self) -> None:
         """Return once it can judge at once."""
 
-    def evaluate(self, candidate: Implementation) -> Evaluation:
-        """Judge a candidate."""
+    def evaluate(self, candidate: Implementation, upcoming: Upcoming = None) -> Evaluation:
+        """Judge a candidate, and get the next one ready meanwhile."""
 
     def close(self) -> None:
         """End what it started."""
@@ -103,8 +106,10 @@ def judge(
         chosen = tuple(fixture for fixture in chosen if fixture.alone)
     for name, group in groupby(chosen, key=lambda fixture: fixture.operation):
         with Bench(operations.load(name), mode, sandbox=sandbox, timeout_s=timeout_s) as bench:
-            for fixture in group:
-                yield bench.judge(fixture)
+            for fixture, following in pairwise((*group, None)):
+                # pairs end where their second is the last
+                if fixture is not None:
+                    yield bench.judge(fixture, following)
 
 
 def _judge_together(
@@ -233,10 +238,20 @@ class Bench:
             if referee is not None:
                 referee.close()
 
-    def judge(self, fixture: Fixture) -> Verdict:
-        """Judge a fixture and, after an attack, a right kernel by the same referee."""
+    def judge(self, fixture: Fixture, following: Fixture | None = None) -> Verdict:
+        """Judge a fixture and, after an attack, a right kernel by the same referee.
+
+        `following` is the fixture that comes next, where that is known.
+        """
+        upcoming: Upcoming = None
+        # what is to be alone may not be begun beside another, nor disturb its timing
+        if following is not None and not following.alone:
+            upcoming = following.candidate
+        is_attack = fixture.family == ATTACK
         begin = time.perf_counter()
-        status, reason, log = self._evaluate(fixture.candidate())
+        status, reason, log = self._evaluate(
+            fixture.candidate(), self._right_kernel if is_attack else upcoming
+        )
         seconds = time.perf_counter() - begin
         return Verdict(
             fixture=fixture,
@@ -245,25 +260,29 @@ class Bench:
             reason=reason,
             log=log,
             seconds=seconds,
-            aftermath=self._aftermath() if fixture.family == ATTACK else "",
+            aftermath=self._aftermath(upcoming) if is_attack else "",
         )
 
-    def _aftermath(self) -> str:
+    def _right_kernel(self) -> Implementation:
         house = next(item for item in self.operation.contenders if item.name == "house")
-        right = dataclasses.replace(house, name="candidate", role=Role.CANDIDATE)
-        status, reason, _ = self._evaluate(right)
+        return dataclasses.replace(house, name="candidate", role=Role.CANDIDATE)
+
+    def _aftermath(self, upcoming: Upcoming) -> str:
+        status, reason, _ = self._evaluate(self._right_kernel(), upcoming)
         if status is Status.CORRECT:
             return ""
         found = "none" if status is None else status.value
         return f"a right kernel after it was not CORRECT but {found} ({reason})"
 
-    def _evaluate(self, candidate: Implementation) -> tuple[Status | None, str, str]:
+    def _evaluate(
+        self, candidate: Implementation, upcoming: Upcoming
+    ) -> tuple[Status | None, str, str]:
         try:
-            trial = self._opened().evaluate(candidate).candidate
+            trial = self._opened().evaluate(candidate, upcoming).candidate
         except Exception as error:  # noqa: BLE001 - whatever makes the referee raise is a finding
             self.close()
             return None, f"{type(error).__name__}: {error}", traceback.format_exc()
-        return trial.status, trial.reason, trial.log
+        return trial.status, _legible(trial.reason), _legible(trial.log)
 
     def _opened(self) -> Judge:
         if self._referee is None:
@@ -271,6 +290,11 @@ class Bench:
             # so that no fixture's time holds the imports
             self._referee.wait_ready()
         return self._referee
+
+
+def _legible(text: str) -> str:
+    """A candidate's words without what no file can hold, such as half of a surrogate pair."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _referee() -> Callable[..., Judge]:

@@ -52,8 +52,8 @@ def as_markdown(findings: Findings, folder: Path) -> str:
         ),
         (
             f"Judged on {words.day(where.date)}: {gpu}; torch {where.torch}, Triton {where.triton},"
-            f" Python {where.python}. Sandbox: {where.sandbox}."
-        ),
+            f" Python {where.python}. Sandbox: {where.sandbox}. {findings.taken_over}"
+        ).rstrip(),
         words.table(RATE_COLUMNS, [_rate_row(rate) for rate in findings.rates]),
     ]
     for family, verdicts in findings.families.items():
@@ -66,12 +66,14 @@ def as_markdown(findings: Findings, folder: Path) -> str:
 
 
 def as_json(findings: Findings) -> str:
-    """Everything that was found, for other programs."""
+    """Everything that was found, for other programs and for a run that takes over from this one."""
     verdicts = [
         {
             "fixture": verdict.fixture.name,
+            "sha256": verdict.fixture.sha256,
             "operation": verdict.fixture.operation,
             "text": verdict.fixture.text,
+            "date": verdict.taken_from or findings.environment.date,
             "named": verdict.named,
             "status": verdict.status,
             "problem": verdict.problem,
@@ -94,6 +96,19 @@ def as_json(findings: Findings) -> str:
         },
         indent=1,
     )
+
+
+def write_json(findings: Findings, path: Path) -> None:
+    """Write it to a file that is whole at any moment, whenever this process is killed."""
+    # a link stays one
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        # such as /dev/stdout, in whose place no file may be put
+        path.write_text(as_json(findings), encoding="utf-8")
+        return
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(as_json(findings), encoding="utf-8")
+    beside.replace(path)
 
 
 def _row(verdict: Verdict, fixture: str) -> tuple[str, ...]:

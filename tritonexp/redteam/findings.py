@@ -12,6 +12,7 @@ from pathlib import Path
 from tritonexp import statistics
 from tritonexp.records import Environment, Interval, Status
 from tritonexp.redteam.fixtures import ROOT, Fixture
+from tritonexp.report import words
 
 REASON_CHARS = 120
 
@@ -28,6 +29,8 @@ class Verdict:
     seconds: float
     # what became of a right kernel that was judged next; "" where it was CORRECT or not asked for
     aftermath: str
+    # when that earlier run began, in ISO, which it was taken over from; "" where this run judged it
+    taken_from: str = ""
 
     @property
     def problem(self) -> str:
@@ -113,6 +116,16 @@ class Findings:
             Rate(what="cheats caught by the named status", count=len(exact), of=len(cheats)),
             Rate(what="honest kernels refused", count=len(refused), of=len(honest)),
         )
+
+    @property
+    def taken_over(self) -> str:
+        """How many verdicts are of earlier runs, and of when, as a sentence; "" where none is."""
+        dates = [verdict.taken_from for verdict in self.verdicts if verdict.taken_from]
+        if not dates:
+            return ""
+        runs = "a run" if len(set(dates)) == 1 else "runs"
+        days = " and ".join(sorted({words.day(date) for date in dates}))
+        return f"{len(dates)} of {len(self.verdicts)} verdicts were taken over from {runs} of {days}."
 
     @property
     def families(self) -> dict[str, list[Verdict]]:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 
 from tritonexp import operations
 from tritonexp.errors import ConfigError
-from tritonexp.records import Implementation, Mode, Provenance, Role, Status
+from tritonexp.records import Implementation, Mode, Provenance, Role, Status, sha256_of
 from tritonexp.report import words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,7 @@ class Fixture:
     interpreter_statuses: tuple[Status, ...]  # () where it needs a GPU
     alone: str  # what it takes of the machine; "" where others can be judged beside it
     text: str  # its docstring without the header, on one line
+    source: str
 
     @property
     def name(self) -> str:
@@ -61,6 +62,11 @@ class Fixture:
         """The first sentence of its docstring."""
         return re.split(r"(?<=\.)\s", self.text, maxsplit=1)[0]
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the source text."""
+        return sha256_of(self.source)
+
     def named(self, mode: Mode) -> tuple[Status, ...]:
         """The statuses that are right; () where it cannot be judged."""
         return self.statuses if mode is Mode.GPU else self.interpreter_statuses
@@ -70,7 +76,7 @@ class Fixture:
         return Implementation(
             name="candidate",
             role=Role.CANDIDATE,
-            source=self.path.read_text(encoding="utf-8"),
+            source=self.source,
             entry_point=self.operation,
             provenance=Provenance(
                 origin="file", name=self.path.name, version=None, licence=None, location=None
@@ -82,7 +88,8 @@ def read(path: Path, folder: Path) -> Fixture:
     """Read a fixture of a folder; raises ConfigError, which names the file, for a bad header."""
     family = _family(path, folder)
     try:
-        docstring = ast.get_docstring(ast.parse(path.read_bytes()))
+        source = path.read_text(encoding="utf-8")
+        docstring = ast.get_docstring(ast.parse(source))
     except (SyntaxError, ValueError) as error:
         raise ConfigError(f"{path} is no Python file: {error}; correct it.") from error
     if docstring is None:
@@ -121,6 +128,7 @@ def read(path: Path, folder: Path) -> Fixture:
         interpreter_statuses=named.get("interpreter", ()),
         alone=fields.get("alone", ""),
         text=" ".join(text.split()),
+        source=source,
     )
 
 

@@ -137,7 +137,7 @@ def render(
         "",
         "![Speed-up over the baseline per model and prompt](comparison.png)",
         "",
-        *(part for part in (rates.section(groups), section) if part),
+        *(line for part in (rates.section(groups), section) if part for line in (part, "")),
         "## Every job",
         "",
         _jobs_table(groups),

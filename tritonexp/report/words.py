@@ -15,7 +15,8 @@ RATIO_RULE = "A ratio above 1x means that the first is faster, below 1x that it 
 
 def number(value: float | None, decimals: int) -> str:
     """A figure with thousands separators, or "-"."""
-    return MISSING if value is None else f"{value:,.{decimals}f}"
+    # what is rounded to nothing has no sign
+    return MISSING if value is None else f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
 def time_us(value: float | None, interval: Interval | None = None) -> str:
