@@ -8,6 +8,7 @@ clock by as long as its calls are to last. What CUDA adds is covered by the test
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import types
 
@@ -744,6 +745,17 @@ def test_results_of_earlier_values_are_stale(take_turns):
     assert idle.failure.status is Status.STALE_RESULT
     assert "float64 gives" in idle.failure.reason
     assert honest.failure is None
+
+
+def test_copy_of_a_result_is_there_before_the_worker_writes_the_next(take_turns, monkeypatch):
+    """On a busy GPU the copy waits, and would be one of another call's result."""
+    worker = FakeWorker("a")
+    worker.journal = journal = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: journal.append("waited"))
+    take_turns(worker)
+    followers = [after for item, after in itertools.pairwise(journal) if item[1] == "export"]
+    assert len(followers) > SETS
+    assert set(followers) == {"waited"}
 
 
 def test_result_that_cannot_be_read_is_stale(take_turns):

@@ -278,6 +278,9 @@ class Crews:
             arenas.append(Arena(size_bytes, self._device))
         for arena in arenas:
             arena.wipe()
+        if self._gpu is not None:
+            # before anybody maps one
+            torch.cuda.synchronize()
         return arenas[:count]
 
 

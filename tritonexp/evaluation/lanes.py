@@ -150,6 +150,8 @@ def read_results(lane: Lane, setting: Setting, index: int, results: Results) -> 
             Status.STALE_RESULT, f"a timed call at {setting.size.label} left no result"
         )
     results[lane.name] = [tensor.clone() for tensor in layout.results(lane.worker.arena)]
+    # where others keep the GPU busy a copy waits, and the worker's next would be taken for this one
+    torch.cuda.synchronize()
 
 
 def fail_wrong(lanes: Sequence[Lane], reasons: dict[str, str], what: str) -> None:
