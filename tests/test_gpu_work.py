@@ -3,7 +3,10 @@
 Needs a CUDA GPU; what can be shown without one is in tests/evaluation.
 """
 
+import contextlib
 import shutil
+import subprocess
+import sys
 
 import builders as build
 import pytest
@@ -177,3 +180,34 @@ def test_next_candidate_is_compiled_while_one_is_timed():
         assert made._crews._next is None
         assert found.status is Status.CORRECT
         assert {item.case for item in found.candidate.cases} == drawn
+
+
+# milliseconds at a time of the GPU are then another's
+KEEPS_THE_GPU_BUSY = """\
+import torch
+a = torch.randn(8192, 8192, device="cuda", dtype=torch.half)
+print("busy", flush=True)
+while True:
+    for _ in range(8):
+        torch.matmul(a, a)
+    torch.cuda.synchronize()
+"""
+
+
+@contextlib.contextmanager
+def others_at_work():
+    """A process that knows nothing of our lease, and always has something for the GPU to do."""
+    command = [sys.executable, "-c", KEEPS_THE_GPU_BUSY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "busy\n"
+            yield
+        finally:
+            process.kill()
+
+
+def test_honest_kernel_beside_others_work_on_the_gpu_is_correct():
+    """What the referee copies comes late then, and so do answers: neither is the candidate's."""
+    with others_at_work(), beside_the_baseline() as made:
+        found = made.evaluate(candidate(RIGHT))
+    assert (found.status, found.candidate.reason) == (Status.CORRECT, "")
