@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import sys
 import time
@@ -48,6 +49,7 @@ class MadeUpReferee:
 
     opened = 0
     judged: list[str] = []  # noqa: RUF012 - a fresh list for each test, see `made_up`
+    foretold: list[str | None] = []  # noqa: RUF012 - the same
     right_kernel = Status.CORRECT
 
     def __init__(self, **arguments):
@@ -61,9 +63,10 @@ class MadeUpReferee:
         """Fail, as a referee that broke may."""
         raise OSError
 
-    def evaluate(self, candidate):
+    def evaluate(self, candidate, upcoming=None):
         """Give the status that the file names; a file that names none is the right kernel."""
         self.judged.append(candidate.provenance.name)
+        self.foretold.append(upcoming and upcoming().provenance.name)
         named = FOUND.search(candidate.source)
         if named and named[1] == "RAISES":
             raise ZeroDivisionError("no verdict")
@@ -77,6 +80,7 @@ def made_up(monkeypatch):
     """Have the red team open made-up referees."""
     monkeypatch.setattr(MadeUpReferee, "opened", 0)
     monkeypatch.setattr(MadeUpReferee, "judged", [])
+    monkeypatch.setattr(MadeUpReferee, "foretold", [])
     monkeypatch.setattr(bench, "_referee", lambda: MadeUpReferee)
     monkeypatch.setattr(bench, "mode_here", lambda: Mode.INTERPRETER)
     monkeypatch.setattr(bench, "environment_here", lambda **_: build.environment(gpu=False))
@@ -269,6 +273,28 @@ def test_right_kernel_is_judged_after_each_attack(tmp_path, made_up, monkeypatch
     assert other.problem == ""
 
 
+def test_referee_is_told_what_comes_next(tmp_path, made_up):
+    """The next one of the operation, the right kernel after an attack; nothing beside the alone."""
+    text = CHEAT.replace("interpreter", "alone: memory\ninterpreter")
+    write(tmp_path, "cheats/attack/a", found="INCORRECT")
+    write(tmp_path, "cheats/attack/b", text, "INCORRECT")
+    write(tmp_path, "cheats/output/c", found="INCORRECT")
+    write(tmp_path, "cheats/output/d", text, "INCORRECT")
+    write(tmp_path, "cheats/output/e", found="INCORRECT")
+    write(tmp_path, "cheats/output/f", CHEAT.replace("softmax", "layer_norm"), "INCORRECT")
+    assert not any(item.problem for item in judged(tmp_path).values())
+    assert list(zip(made_up.judged, made_up.foretold, strict=True)) == [
+        ("f.py", None),
+        ("a.py", "tritonexp"),
+        ("tritonexp", None),
+        ("b.py", None),
+        ("tritonexp", "c.py"),
+        ("c.py", None),
+        ("d.py", None),
+        ("e.py", None),
+    ]
+
+
 def test_one_referee_serves_all_fixtures_of_an_operation(tmp_path, made_up):
     """Fixtures are judged operation by operation, whatever their families."""
     for number, operation in enumerate(("softmax", "matmul", "softmax", "matmul")):
@@ -411,12 +437,189 @@ def test_killed_run_keeps_what_it_had(tmp_path, made_up, monkeypatch, capsys):
 def interrupted(evaluate):
     """Have a made-up referee be interrupted by a file that says so."""
 
-    def judge(self, candidate):
+    def judge(self, candidate, upcoming=None):
         if "INTERRUPTS" in candidate.source:
             raise KeyboardInterrupt
-        return evaluate(self, candidate)
+        return evaluate(self, candidate, upcoming)
 
     return judge
+
+
+def test_kill_while_a_verdict_is_written_keeps_those_before(tmp_path, made_up, monkeypatch):
+    """The file is whole at any moment: it is replaced by one that was written beside it."""
+    write(tmp_path, "cheats/output/a", found="INCORRECT")
+    write(tmp_path, "cheats/output/b", found="INCORRECT")
+    path = tmp_path / "all.json"
+    replace = Path.replace
+
+    def once(self, target):
+        if path.exists():
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", once)
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(["redteam", str(tmp_path), "--json", str(path)])
+    assert [item["fixture"] for item in json.loads(path.read_text())["verdicts"]] == ["output/a"]
+
+
+def test_json_can_be_written_to_what_is_no_file(tmp_path, made_up):
+    """Such as a pipe, which stays where it is and is not replaced by a file."""
+    write(tmp_path, "cheats/output/a", found="INCORRECT")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # so that neither end waits for the other
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert cli.main(["redteam", str(tmp_path), "--json", str(pipe)]) == 0
+        assert pipe.is_fifo()
+        found = json.loads(os.read(reader, 1 << 16))
+    finally:
+        os.close(reader)
+    assert [item["fixture"] for item in found["verdicts"]] == ["output/a"]
+
+
+def resumed(folder, *arguments, code=0):
+    """What the JSON holds after a run that resumes it, by the fixture's name."""
+    path = folder / "all.json"
+    both = ["--json", str(path), "--resume", str(path)]
+    assert cli.main(["redteam", str(folder), *both, *arguments]) == code
+    return {item["fixture"]: item for item in json.loads(path.read_text())["verdicts"]}
+
+
+def test_resumed_run_judges_what_is_new_or_changed_or_was_wrong(tmp_path, made_up, capsys):
+    """What was taken over stands in tables, JSON and Markdown as what was judged now does."""
+    write(tmp_path, "cheats/output/changed", found="INCORRECT")
+    write(tmp_path, "cheats/output/wrong", found="CORRECT")
+    write(tmp_path, "cheats/output/zeros", found="INCORRECT")
+    write(tmp_path, "honest/odd", HONEST, "CORRECT")
+    path, markdown = tmp_path / "all.json", tmp_path / "all.md"
+    assert cli.main(["redteam", str(tmp_path), "--json", str(path)]) == 1
+    before = {item["fixture"]: item for item in json.loads(path.read_text())["verdicts"]}
+    write(tmp_path, "cheats/output/changed", CHEAT + "# more\n", "INCORRECT")
+    write(tmp_path, "cheats/output/new", found="INCORRECT")
+    made_up.judged.clear()
+    capsys.readouterr()
+    after = resumed(tmp_path, "--markdown", str(markdown), code=1)
+    assert made_up.judged == ["changed.py", "new.py", "wrong.py"]
+    assert set(after) == {*before, "output/new"}
+    for name in ("output/zeros", "honest/odd"):
+        assert after[name] == before[name]
+    shown = capsys.readouterr()
+    assert "2 of 5 verdicts are taken over" in shown.err
+    assert "3/5 ok    output/changed" in shown.err
+    assert "zeros" in shown.out
+    text = markdown.read_text()
+    assert "2 of 5 verdicts were taken over from a run of 2026-11-22." in text
+    assert "| cheats caught | 3 of 4 |" in text
+
+
+def test_right_kernel_that_was_refused_after_an_attack_has_it_judged_again(
+    tmp_path, made_up, monkeypatch
+):
+    """The attack's own status was the named one, and yet there was a problem."""
+    write(tmp_path, "cheats/attack/a", found="INCORRECT")
+    path = tmp_path / "all.json"
+    monkeypatch.setattr(made_up, "right_kernel", Status.TIMEOUT)
+    assert cli.main(["redteam", str(tmp_path), "--json", str(path)]) == 1
+    monkeypatch.setattr(made_up, "right_kernel", Status.CORRECT)
+    made_up.judged.clear()
+    assert resumed(tmp_path)["attack/a"]["problem"] == ""
+    assert made_up.judged == ["a.py", "tritonexp"]
+
+
+def test_run_that_was_ended_twice_is_resumed_twice(tmp_path, made_up, monkeypatch):
+    """Nothing is judged again, and each verdict keeps the date of the run that judged it."""
+    monkeypatch.setattr(MadeUpReferee, "evaluate", interrupted(MadeUpReferee.evaluate))
+    path, markdown = tmp_path / "all.json", tmp_path / "all.md"
+    days = ["2026-11-22", "2026-11-23", "2026-11-24"]
+    for name, day in zip("abc", days, strict=True):
+        where = build.environment(gpu=False, date=f"{day}T10:15:00+00:00")
+        monkeypatch.setattr(bench, "environment_here", lambda where=where, **_: where)
+        write(tmp_path, f"cheats/output/{name}", found="INCORRECT")
+        arguments = ["redteam", str(tmp_path), "--json", str(path), "--markdown", str(markdown)]
+        arguments += ["--resume", str(path)] if path.exists() else []
+        if day == days[-1]:
+            assert cli.main(arguments) == 0
+        else:
+            write(tmp_path, "cheats/output/z", found="INTERRUPTS")
+            with pytest.raises(KeyboardInterrupt):
+                cli.main(arguments)
+            (tmp_path / "cheats/output/z.py").unlink()
+    assert made_up.judged == ["a.py", "b.py", "c.py"]
+    found = json.loads(path.read_text())["verdicts"]
+    assert [item["date"][:10] for item in found] == days
+    told = "2 of 3 verdicts were taken over from runs of 2026-11-22 and 2026-11-23."
+    assert told in markdown.read_text()
+
+
+def test_nothing_left_to_judge_opens_no_referee(tmp_path, made_up):
+    """A run that was whole is told again, with its file as it was."""
+    write(tmp_path, "cheats/output/zeros", found="INCORRECT")
+    path = tmp_path / "all.json"
+    assert cli.main(["redteam", str(tmp_path), "--json", str(path)]) == 0
+    before = path.read_text()
+    resumed(tmp_path)
+    assert made_up.opened == 1
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"gpu": build.H200}, "its GPU was NVIDIA H200, and this run's is none"),
+        ({"torch": "2.12.0"}, "its torch was 2.12.0, and this run's is 2.13.0+cpu"),
+        ({"triton": "3.6.0"}, "its triton was 3.6.0, and this run's is 3.7.1"),
+        ({"tritonexp": "0.0.9"}, "its tritonexp was 0.0.9, and this run's is 0.1.0"),
+        ({"sandbox": "off"}, "its sandbox was off, and this run's is process group"),
+    ],
+)
+def test_run_elsewhere_is_not_resumed(changes, told, tmp_path, made_up, capsys):
+    """What differs is named, with both values, before anything is judged or written."""
+    write(tmp_path, "cheats/output/zeros", found="INCORRECT")
+    where = dataclasses.replace(build.environment(gpu=False), **changes)
+    path = tmp_path / "all.json"
+    path.write_text(document.as_json(Findings(environment=where, verdicts=())))
+    before = path.read_text()
+    resumed(tmp_path, code=1)
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert shown.count("this run's is") == 1
+    assert "leave --resume out" in shown
+    assert made_up.opened == 0
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("", "holds no findings of the red team (Invalid JSON: EOF"),
+        ('{"environment": ', "holds no findings of the red team (Invalid JSON: EOF"),
+        ("{}", "holds no findings of the red team (environment: field required)"),
+    ],
+)
+def test_resuming_what_is_no_such_file_is_an_error(content, told, tmp_path, made_up, capsys):
+    """It says what is wrong and which file is meant, before anything is judged."""
+    write(tmp_path, "cheats/output/zeros", found="INCORRECT")
+    path = tmp_path / "all.json"
+    if content is not None:
+        path.write_text(content)
+    assert cli.main(["redteam", str(tmp_path), "--resume", str(path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"error: {path} {told}" in line
+    assert "name a file that --json wrote" in line
+    assert made_up.opened == 0
+
+
+def test_findings_without_hashes_are_not_resumed(tmp_path, made_up, capsys):
+    """Nobody knows of which text the verdicts are that an older version wrote."""
+    write(tmp_path, "cheats/output/zeros", found="INCORRECT")
+    path = tmp_path / "all.json"
+    assert cli.main(["redteam", str(tmp_path), "--json", str(path)]) == 0
+    path.write_text(re.sub('.*"sha256": .*\n', "", path.read_text()))
+    assert cli.main(["redteam", str(tmp_path), "--resume", str(path)]) == 1
+    assert "(verdicts.0.sha256: field required)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -496,7 +496,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resume",
         metavar="FILE",
         type=Path,
-        help="judge only what --json FILE of an earlier run here lacks, found wrong or had otherwise",
+        help="take over what an earlier --json FILE holds, and judge the rest",
     )
 
     itself = command(calibrate)

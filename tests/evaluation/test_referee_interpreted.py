@@ -5,7 +5,6 @@ one, the referee would use it, and tests/test_gpu_evaluation.py covers that.
 """
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from processes import children_of
 from tritonexp import operations
 from tritonexp.errors import ConfigError
 from tritonexp.evaluation import Referee, offline, process
-from tritonexp.records import Mode, Status
+from tritonexp.records import Mode, Status, to_json
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
 
@@ -386,7 +385,7 @@ def test_attack_on_the_worker_is_a_status(verdict, text, statuses):
     trial = verdict(body(text))
     assert trial.status in statuses
     # a record of it can be written
-    json.dumps(dataclasses.asdict(trial)).encode()
+    to_json(trial).encode()
 
 
 @pytest.mark.parametrize(
@@ -395,18 +394,20 @@ def test_attack_on_the_worker_is_a_status(verdict, text, statuses):
         "",
         "launched=None, copied=True",
         "launched={'softmax_kernel': 'many'}, copied=True",
+        "launched={'\\ud800': 1}, copied=True",
         "launched={'softmax_kernel': 1}, type='torch.Tensor', results=[]",
         "launched={'softmax_kernel': 1}, copied=True, type='torch.Tensor', results=[7]",
         "error=3",
         "error={'types': 3}",
         "error={'types': ['E'], 'message': {}, 'traceback': []}",
     ],
-    ids=["empty", "null", "count", "copied", "results", "error", "types", "traceback"],
+    ids=["empty", "null", "count", "name", "copied", "results", "error", "types", "traceback"],
 )
 def test_forged_answer_is_a_status(verdict, answer):
     """A candidate that answers in its worker's place fails, whatever it says."""
     trial = verdict(body(f"{FIND_CHANNEL}channel.reply({answer})\nos._exit(0)"))
     assert trial.status not in (Status.CORRECT, Status.TIMEOUT)
+    to_json(trial).encode()
 
 
 def test_endless_import_is_a_timeout(verdict, monkeypatch):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tritonexp.evaluation.process import WorkerFailedError
+from tritonexp.evaluation.process import WorkerFailedError, legible
 from tritonexp.records import Status
 
 WORK_FIGURES = ("threads", "registers", "shared_bytes", "local_bytes")
@@ -32,7 +32,11 @@ MAX_COUNT = (1 << 63) - 1
 def launched_of(answer: dict[str, Any]) -> Counter[str]:
     """How often which Triton kernel was launched."""
     launched = answer.get("launched")
-    if not isinstance(launched, dict) or not all(map(_is_count, launched.values())):
+    if not (
+        isinstance(launched, dict)
+        and all(map(_is_text, launched))
+        and all(map(_is_count, launched.values()))
+    ):
         raise _tampering("launched", launched)
     return Counter(launched)
 
@@ -79,7 +83,7 @@ def kernels_of(answer: dict[str, Any]) -> list[tuple[str, int, float]]:
         if not (
             isinstance(item, list)
             and len(item) == len(("name", "launches", "microseconds"))
-            and isinstance(item[0], str)
+            and _is_text(item[0])
             and _is_count(item[1])
             and _is_time(item[2])
         ):
@@ -117,7 +121,7 @@ def work_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
     for item in work:
         if (
             not isinstance(item, dict)
-            or not isinstance(item.get("name"), str)
+            or not _is_text(item.get("name"))
             or not _is_count(item.get("count"))
         ):
             raise _tampering("work", item)
@@ -169,6 +173,11 @@ def _is_held(item: dict[str, Any]) -> bool:
         return False
     held: int = blocks * -(-item["threads"] // WARP_THREADS) * WARP_THREADS
     return bool(WARP_THREADS <= most >= held)
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text that a record can hold: not half of a surrogate pair."""
+    return isinstance(value, str) and legible(value) == value
 
 
 def _is_count(value: Any) -> bool:

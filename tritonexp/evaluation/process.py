@@ -48,14 +48,20 @@ _FAULTS = (
 START_TIMEOUT_S = 60.0
 
 
+def legible(text: str) -> str:
+    """Text without what no file can hold, such as half of a surrogate pair."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class WorkerFailedError(Exception):
     """A worker did not do what it was asked to; caught by the referee, and made a status."""
 
     def __init__(self, status: Status, reason: str, log: str = "") -> None:
         super().__init__(reason)
         self.status = status
-        self.reason = reason
-        self.log = log
+        # in part an implementation's words
+        self.reason = legible(reason)
+        self.log = legible(log)
 
 
 class Crew:

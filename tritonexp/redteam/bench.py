@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from itertools import groupby, pairwise
+from itertools import groupby
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -52,8 +52,8 @@ PROTOCOL = TimingProtocol(
 # many fixtures sleep or loop for minutes, and an honest call takes milliseconds
 TIMEOUT_S = 10.0
 
-# gives the candidate that comes next; None where none does, or nobody knows which
-Upcoming = Callable[[], Implementation] | None
+# gives the candidate that comes next
+Upcoming = Callable[[], Implementation]
 
 
 class Judge(Protocol):
@@ -62,8 +62,8 @@ class Judge(Protocol):
     def wait_ready(self) -> None:
         """Return once it can judge at once."""
 
-    def evaluate(self, candidate: Implementation, upcoming: Upcoming = None) -> Evaluation:
-        """Judge a candidate, and get the next one ready meanwhile."""
+    def evaluate(self, candidate: Implementation, upcoming: Upcoming | None = None) -> Evaluation:
+        """Judge a candidate, and have the next one made ready meanwhile, where it is known."""
 
     def close(self) -> None:
         """End what it started."""
@@ -106,10 +106,9 @@ def judge(
         chosen = tuple(fixture for fixture in chosen if fixture.alone)
     for name, group in groupby(chosen, key=lambda fixture: fixture.operation):
         with Bench(operations.load(name), mode, sandbox=sandbox, timeout_s=timeout_s) as bench:
-            for fixture, following in pairwise((*group, None)):
-                # pairs end where their second is the last
-                if fixture is not None:
-                    yield bench.judge(fixture, following)
+            here = list(group)
+            for fixture, following in zip(here, [*here[1:], None], strict=True):
+                yield bench.judge(fixture, following)
 
 
 def _judge_together(
@@ -243,15 +242,15 @@ class Bench:
 
         `following` is the fixture that comes next, where that is known.
         """
-        upcoming: Upcoming = None
-        # what is to be alone may not be begun beside another, nor disturb its timing
+        is_attack = fixture.family == ATTACK
+        upcoming: Upcoming | None = None
+        # what takes much of the machine would disturb the timing of the one before it
         if following is not None and not following.alone:
             upcoming = following.candidate
-        is_attack = fixture.family == ATTACK
+        after = self._right_kernel if is_attack else upcoming
         begin = time.perf_counter()
-        status, reason, log = self._evaluate(
-            fixture.candidate(), self._right_kernel if is_attack else upcoming
-        )
+        # and leaves no room for anybody's workers
+        status, reason, log = self._evaluate(fixture.candidate(), None if fixture.alone else after)
         seconds = time.perf_counter() - begin
         return Verdict(
             fixture=fixture,
@@ -267,7 +266,7 @@ class Bench:
         house = next(item for item in self.operation.contenders if item.name == "house")
         return dataclasses.replace(house, name="candidate", role=Role.CANDIDATE)
 
-    def _aftermath(self, upcoming: Upcoming) -> str:
+    def _aftermath(self, upcoming: Upcoming | None) -> str:
         status, reason, _ = self._evaluate(self._right_kernel(), upcoming)
         if status is Status.CORRECT:
             return ""
@@ -275,14 +274,14 @@ class Bench:
         return f"a right kernel after it was not CORRECT but {found} ({reason})"
 
     def _evaluate(
-        self, candidate: Implementation, upcoming: Upcoming
+        self, candidate: Implementation, upcoming: Upcoming | None
     ) -> tuple[Status | None, str, str]:
         try:
             trial = self._opened().evaluate(candidate, upcoming).candidate
         except Exception as error:  # noqa: BLE001 - whatever makes the referee raise is a finding
             self.close()
             return None, f"{type(error).__name__}: {error}", traceback.format_exc()
-        return trial.status, _legible(trial.reason), _legible(trial.log)
+        return trial.status, trial.reason, trial.log
 
     def _opened(self) -> Judge:
         if self._referee is None:
@@ -290,11 +289,6 @@ class Bench:
             # so that no fixture's time holds the imports
             self._referee.wait_ready()
         return self._referee
-
-
-def _legible(text: str) -> str:
-    """A candidate's words without what no file can hold, such as half of a surrogate pair."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _referee() -> Callable[..., Judge]:

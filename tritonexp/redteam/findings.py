@@ -125,7 +125,9 @@ class Findings:
             return ""
         runs = "a run" if len(set(dates)) == 1 else "runs"
         days = " and ".join(sorted({words.day(date) for date in dates}))
-        return f"{len(dates)} of {len(self.verdicts)} verdicts were taken over from {runs} of {days}."
+        return (
+            f"{len(dates)} of {len(self.verdicts)} verdicts were taken over from {runs} of {days}."
+        )
 
     @property
     def families(self) -> dict[str, list[Verdict]]:
