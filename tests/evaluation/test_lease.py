@@ -414,10 +414,14 @@ def test_a_forked_child_does_not_keep_the_lease(start):
     code = HOLD.replace(
         "    sys.stdin.read()",
         "    import os, time\n"
+        "    told, tell = os.pipe()\n"
         "    child = os.fork()\n"
         "    if not child:\n"
         "        os.close(1)\n"
+        "        os.write(tell, b'forked')\n"
         "        time.sleep(60)\n"
+        # what a fork has it do is done before it goes on
+        "    os.read(told, 6)\n"
         "    print(child, flush=True)\n"
         "    sys.stdin.read()",
     )

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tritonexp.errors import ReferenceFailedError
 from tritonexp.evaluation import answers
 from tritonexp.evaluation.clock_checks import (
     MAX_COUNT,
@@ -62,6 +63,7 @@ EVENT_SETS = 4
 # a graph shorter than this would show the gap between two replays
 GRAPH_US = 300.0
 MAX_PASSES = 16
+COUNT_TRIES = 3
 # of small sets there may be hundreds
 MAX_VERIFIED_SETS = 64
 
@@ -108,7 +110,8 @@ def time_in_turns(
     """Time workers at one size on ordinary values, and verify what they compute on others.
 
     A lane that fails keeps its failure and drops out; the others go on.
-    Raises CannotCaptureError where one cannot be captured, since like is compared with like.
+    Raises CannotCaptureError where one cannot be captured, since like is compared with like, and
+    ReferenceFailedError where the baseline fails.
     """
     setting = Setting(
         spec=spec,
@@ -125,12 +128,15 @@ def time_in_turns(
     lanes = [Lane(worker, protocol.clock) for worker in workers]
     _fill_sets(setting, lanes)
     _prepare(setting, lanes, gpu)
+    _check_baseline(lanes)
     if protocol.clock is Clock.GRAPH:
         for lane in lanes:
             if lane.is_candidate:
                 guarded(_check_work, lane)
         _verify_capture(setting, lanes)
+        _check_baseline(lanes)
     log = take_rounds(setting, lanes)
+    _check_baseline(lanes)
     for lane in lanes:
         if lane.clock is Clock.GRAPH and lane.is_candidate:
             # what is no candidate is known, and has no reason to lie
@@ -144,7 +150,19 @@ def time_in_turns(
         _time_host(setting, lanes)
     for lane in lanes:
         guarded(_release, lane, timeout_s)
+    _check_baseline(lanes)
     return lanes, log
+
+
+def _check_baseline(lanes: Sequence[Lane]) -> None:
+    """Raise ReferenceFailedError where the baseline failed: nobody is judged without it."""
+    for lane in lanes:
+        if lane.worker.implementation.role is Role.BASELINE and lane.failure is not None:
+            raise ReferenceFailedError(
+                f"the baseline failed while it was timed: {lane.failure.reason}. Nothing is judged"
+                " without it; run it again, and correct the operation's baseline.py if it fails"
+                " each time."
+            )
 
 
 def _fill_sets(setting: Setting, lanes: Sequence[Lane]) -> None:
@@ -249,8 +267,12 @@ def _choose_count(lane: Lane, setting: Setting) -> None:
         wanted = len(sets) * max(1, round(protocol.window_us / per_call_us / len(sets)))
         lane.count = min(MAX_COUNT, wanted)
         return
-    answer = lane.worker.call("replay", timeout_s, count=2)
-    once_us = max(answers.time_of(answer, "elapsed_us") / 2, 1e-3)
+    # the least of some: who is interrupted here would be timed by a shorter graph than the others
+    once_us = min(
+        answers.time_of(lane.worker.call("replay", timeout_s, count=2), "elapsed_us") / 2
+        for _ in range(COUNT_TRIES)
+    )
+    once_us = max(once_us, 1e-3)
     passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
     # what will be asked for, whatever the worker says that it captured
     lane.calls = passes * len(sets)
@@ -325,9 +347,21 @@ def _check_alone(setting: Setting, lanes: Sequence[Lane]) -> None:
     """Fail a candidate that makes the baseline slow."""
     by_role = {lane.worker.implementation.role: lane for lane in lanes if lane.failure is None}
     candidate, baseline = by_role.get(Role.CANDIDATE), by_role.get(Role.BASELINE)
-    if candidate is not None and baseline is not None:
-        turn = functools.partial(turn_us, baseline, setting)
-        guarded(lambda lane: check_alone(baseline, lane, turn), candidate)
+    if candidate is None or baseline is None:
+        return
+
+    def turn(lane: Lane) -> float:
+        try:
+            return turn_us(lane, setting)
+        except WorkerFailedError as failure:
+            lane.failure = failure
+            raise
+
+    try:
+        check_alone(baseline, candidate, turn)
+    except WorkerFailedError as failure:
+        if baseline.failure is None:
+            candidate.failure = failure
 
 
 def _time_host(setting: Setting, lanes: Sequence[Lane]) -> None:
