@@ -4,6 +4,7 @@ Needs a CUDA GPU; what can be shown without one is in tests/evaluation.
 """
 
 import contextlib
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from candidates import RIGHT, candidate
 
 from tritonexp import operations
+from tritonexp.config import compose
 from tritonexp.evaluation import Referee
 from tritonexp.evaluation.verification import Subject
 from tritonexp.records import Role, Status
@@ -24,13 +26,13 @@ pytestmark = [
 ]
 
 
-def beside_the_baseline(extents=(1024, 1024)):
+def beside_the_baseline(extents=(1024, 1024), protocol=build.FEW_ROUNDS):
     """A referee of softmax that knows nobody else, and counts nothing."""
     operation = operations.load("softmax")
     return Referee(
         operation,
         sizes=[operation.spec.size(extents)],
-        protocol=build.FEW_ROUNDS,
+        protocol=protocol,
         expert="none",
         contenders=(),
         counts_traffic=False,
@@ -208,6 +210,8 @@ def others_at_work():
 
 def test_honest_kernel_beside_others_work_on_the_gpu_is_correct():
     """What the referee copies comes late then, and so do answers: neither is the candidate's."""
-    with others_at_work(), beside_the_baseline() as made:
+    # as short as a study's rounds: one may fit between two turns of the other's
+    protocol = dataclasses.replace(build.FEW_ROUNDS, window_us=compose([]).timing.window_us)
+    with others_at_work(), beside_the_baseline(protocol=protocol) as made:
         found = made.evaluate(candidate(RIGHT))
     assert (found.status, found.candidate.reason) == (Status.CORRECT, "")

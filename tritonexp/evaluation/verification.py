@@ -95,11 +95,13 @@ class Subject:
     ) -> None:
         """Keep how long a call took, and what of it was compiling, unless there was one before.
 
-        `ahead` are seconds that were spent on it before, and what of them was compiling.
+        By the worker's account, and at most the `seconds` that went by: the referee may have looked
+        late, while it did something for others. `ahead` are seconds that were spent on it before,
+        and what of them was compiling.
         """
         crew = self.crew
         if crew.first_call_s is None:
-            crew.first_call_s = ahead[0] + seconds
+            crew.first_call_s = ahead[0] + min(seconds, answers.time_of(answer, "call_s"))
             compile_s, crew.autotune_s = answers.compiling_of(answer)
             crew.compile_s = None if compile_s is None else ahead[1] + compile_s
 
@@ -321,14 +323,11 @@ class Verifier:
             baseline_answer={},
             baseline_error_ulp=0.0,
         )
-        if self._baseline.crew.first_call_s is None:
-            # its first call is timed, and nothing else goes on meanwhile
-            item.expected = correctness.reference(self.operation.function, values)
         begin = time.perf_counter()
         if case not in self._of_baseline:
+            # it runs while what is expected is computed
             self._call(item, self._baseline.worker)
-        # computed while the baseline runs
-        item.expected = item.expected or correctness.reference(self.operation.function, values)
+        item.expected = correctness.reference(self.operation.function, values)
         if case not in self._of_baseline:
             self._of_baseline[case] = self._conclude_baseline(item, begin)
         item.baseline_answer, item.baseline_error_ulp = self._of_baseline[case]

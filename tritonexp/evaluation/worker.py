@@ -103,7 +103,9 @@ class Worker:
         self._poison_free_memory(outputs, poison)
         clock = CompileClock()
         with Launches(self._path, gpu=self._gpu, muted=muted) as launches, clock:
+            begin = _perf_counter()
             result = self._call(values)
+            call_s = _perf_counter() - begin
         results = _flat(result)
         # those of the call before are still held, so a new tensor cannot lie where they do
         described = [self._describe(result, values) for result in results]
@@ -115,6 +117,7 @@ class Worker:
             "copied": copied,
             "launched": dict(launches.counts),
             "replaced": self._guard.replaced(),
+            "call_s": call_s,
             # the interpreter compiles nothing
             "compile_s": clock.compile_s if self._compiles_here else None,
             "autotune_s": clock.autotune_s if self._compiles_here else None,
