@@ -3,10 +3,12 @@
 Compilers are real processes; here they are started alone, since the fork server of a GPU needs one.
 """
 
+import dataclasses
 import os
 import secrets
 import subprocess
 import sys
+import time
 from collections import deque
 from pathlib import Path
 
@@ -313,6 +315,40 @@ def test_all_is_asked_for_at_once_where_nobody_looks(spec):
     assert sorted(compile_ahead.ready, key=groups.index) == groups
     assert [len(compiler.asked) for compiler in compilers] == [2, 1]
     assert all(compile_ahead.spent_on(group[0])[1] == 1e-9 for group in groups)
+
+
+def test_the_rest_of_many_is_given_out_when_somebody_looks(spec):
+    """One compiler is dealt what its channel holds; all is compiled, and none of it is left."""
+    groups = groups_of(spec, *((number, 64) for number in range(64, 115)))
+    compiler = MadeUpCompiler({}, *[DONE] * 51)
+    compile_ahead = CompileAhead([compiler], spec, groups)
+    compile_ahead.deal()
+    assert len(compiler.asked) == ahead.MAX_DEALT
+    compile_ahead.resume()
+    compile_ahead.step()
+    assert not compile_ahead.ready
+    run(compile_ahead)
+    assert list(compile_ahead.ready) == groups
+    assert len(compiler.asked) == 51
+    assert all(compile_ahead.spent_on(group[0])[1] == 1e-9 for group in groups)
+
+
+@pytest.mark.parametrize("name", operations.names())
+def test_a_compiler_that_does_not_read_keeps_nobody_waiting(name):
+    """Its import may take for ever, and the candidate before it waits for its timing meanwhile."""
+    spec = operations.load(name).spec
+    channel, unread = Channel.pair()
+    compiler = MadeUpCompiler()
+    compiler.ask = channel.ask
+    channel.ask("load", path=100 * "x", entry_point=name, device=DEVICE)
+    case = build.case_results(1)[0].case
+    size = spec.size(tuple(map(spec.max_extents.__getitem__, spec.axes)))
+    groups = [[dataclasses.replace(case, size=size, dtype=spec.timed_dtype)] for _ in range(51)]
+    begin_s = time.monotonic()
+    CompileAhead([compiler], spec, groups).deal()
+    assert time.monotonic() - begin_s < 5
+    channel.close()
+    unread.close()
 
 
 def test_time_that_nobody_looked_does_not_count(spec, monkeypatch):

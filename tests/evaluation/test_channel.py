@@ -259,6 +259,20 @@ def test_asking_a_closed_end_says_so(ends):
         ours.ask("run")
 
 
+def test_an_end_that_we_closed_says_so_too(ends):
+    """Whoever still asks it, or waits for an answer, learns that it is gone."""
+    ours, _ = ends
+    ours.ask("run")
+    assert not ours.closed
+    ours.close()
+    assert ours.closed
+    for _ in range(2):
+        with pytest.raises(ChannelClosedError):
+            ours.answer(1)
+        with pytest.raises(ChannelClosedError):
+            ours.ask("run")
+
+
 def test_descriptors_travel_with_a_request(ends, tmp_path):
     """A descriptor that is sent along opens the same file at the other end."""
     ours, theirs = ends

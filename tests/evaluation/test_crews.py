@@ -1,7 +1,11 @@
 """Who works for a referee, and what was begun of the candidate that comes next."""
 
+import dataclasses
+import math
 import os
 import signal
+import subprocess
+import time
 
 import builders as build
 import pytest
@@ -10,7 +14,9 @@ from candidates import RIGHT, candidate
 from processes import children_of, is_running, wait_until
 
 from tritonexp import operations
+from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import crews as crews_module
+from tritonexp.evaluation import sandbox
 from tritonexp.evaluation.crews import Crews
 from tritonexp.evaluation.forkserver import ForkServer, Settings
 from tritonexp.evaluation.memory import Arena
@@ -19,6 +25,8 @@ from tritonexp.evaluation.process import Crew
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used instead")
 
 OTHER = RIGHT + "# another\n"
+# a fifth of a second of processor time, which is told in hundredths
+SPIN = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end:\n    pass\n"
 
 
 @pytest.fixture
@@ -144,6 +152,51 @@ def test_references_of_a_server_that_was_lost_are_begun_anew(crews):
         assert baseline.crew is not stale
         baseline.worker.finish_start(20)
     arena.close()
+
+
+@pytest.mark.parametrize(("max_cpu_s", "is_kept"), [(600, True), (0.1, False)])
+def test_references_serve_on_while_they_have_processor_time(max_cpu_s, is_kept, crews, monkeypatch):
+    """Its limit is for a worker's whole life, and CUDA waits by spinning."""
+    monkeypatch.setattr(sandbox, "MAX_CPU_S", max_cpu_s)
+    baseline = crews._references[0]
+    spun = dataclasses.replace(baseline, source=SPIN + baseline.source)
+    monkeypatch.setattr(crews, "_references", (spun,))
+    with crews.at_work(candidate(RIGHT)) as (_, subjects):
+        crew = subjects[1].crew
+        crew.workers[0].finish_start(20)
+        assert crew.worn is not is_kept
+        # only there do they stay
+        monkeypatch.setattr(crews, "_gpu", build.H200)
+    monkeypatch.setattr(crews, "_gpu", None)
+    assert crews._standing == ({"baseline": crew} if is_kept else {})
+    assert is_running(crew.workers[0]._process_id) is is_kept
+
+
+def test_processor_time_is_that_of_the_process():
+    """Of all its threads, and as good as used up where it is gone."""
+    begin_s = time.process_time()
+    assert sandbox.processor_s(os.getpid()) == pytest.approx(begin_s, abs=0.5)
+    while time.process_time() < begin_s + 0.2:
+        pass
+    assert sandbox.processor_s(os.getpid()) >= begin_s + 0.15
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    assert sandbox.processor_s(gone.pid) == math.inf
+
+
+def test_memory_of_the_gpu_that_cannot_be_had_is_told_with_the_bytes(crews, monkeypatch):
+    """What is needed, what is free and what to do, instead of torch's traceback."""
+
+    def refuse(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB")
+
+    monkeypatch.setattr(Arena, "__init__", refuse)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 1 << 33))
+    told = (
+        r"results of 2 workers need [\d,]+ bytes .* 0 have theirs, and 1,073,741,824 bytes are free"
+    )
+    with pytest.raises(EvaluationError, match=told), crews.at_work(candidate(RIGHT)):
+        pass
 
 
 @pytest.mark.parametrize(

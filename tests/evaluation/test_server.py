@@ -20,7 +20,7 @@ from processes import children_of, is_running, wait_until
 
 from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import forkserver, sandbox
-from tritonexp.evaluation.forkserver import ForkServer, Settings, log_in
+from tritonexp.evaluation.forkserver import ForkServer, Places, Settings, log_in
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import Crew, WorkerFailedError
 from tritonexp.evaluation.server import _memory_bytes
@@ -259,6 +259,44 @@ def test_worker_that_leaves_the_machine_no_memory_is_ended(tmp_path, start):
         assert failure.status is Status.OUT_OF_MEMORY
         assert "the machine had only" in failure.reason
         assert_nothing_is_left(server, crew)
+    finally:
+        server.close()
+
+
+@pytest.mark.skipif(_memory_bytes("MemAvailable") < 4 << 30, reason="needs 4 GiB of free memory")
+def test_memory_that_another_takes_is_nobodys_fault(tmp_path, start):
+    """The largest crew is ended then too, but the evaluation stops and accuses nobody."""
+    server = with_limits(tmp_path, Settings(None), HIGH_LEAST_FREE)
+    try:
+        crew = start(server, RIGHT)
+        finish(crew)
+        (worker,) = crew.workers
+        # far more than a worker has
+        taken = b"x" * (5 << 29)
+        assert wait_until(lambda: not is_running(worker._process_id))
+        with pytest.raises(
+            EvaluationError,
+            match=r"workers of candidate were ended, since something else had used up the machine's"
+            r" memory: the machine had only \d+ MiB of memory left, and these workers had taken \d+"
+            r" MiB\. Nothing is said of this",
+        ):
+            worker.call("run", 20)
+        del taken
+        assert_nothing_is_left(server, crew)
+    finally:
+        server.close()
+
+
+def test_what_a_worker_shares_with_its_server_does_not_count(tmp_path, start):
+    """Each fork has all that the server imported, which is in the machine's memory once."""
+    limits = "server.MAX_MEMORY_SHARE = (1 << 28) / total"
+    server = with_limits(tmp_path, Settings(None), limits)
+    try:
+        crew = start(server, doing(A_WHILE), workers=4)
+        finish(crew)
+        assert all(worker.idle for worker in crew.workers)
+        (failure, *_) = failures_of(start(server, doing("held = b'x' * (3 << 27)\n" + FOR_LONG)))
+        assert failure.status is Status.OUT_OF_MEMORY
     finally:
         server.close()
 
@@ -502,6 +540,40 @@ def test_kernel_without_walls_starts_a_server_only_with_sandbox_off(monkeypatch,
 
 
 # --- ends ---
+
+
+def test_server_that_answers_late_is_not_asked_again(monkeypatch):
+    """What it says later would be taken for the answer to something else, so another is started."""
+    settings = Settings(None, preload=("json",))
+    late = forkserver.standing_server(settings)
+    late.wait_ready()
+    with monkeypatch.context() as patch:
+        patch.setattr(forkserver, "START_TIMEOUT_S", 0.2)
+        os.kill(late._process.pid, signal.SIGSTOP)
+        with pytest.raises(EvaluationError, match=r"is gone \(no answer in time\); run it again"):
+            late.fork(Places())
+    assert not late.usable
+    with pytest.raises(EvaluationError, match="is gone"):
+        late.fork(Places())
+    assert wait_until(lambda: not is_running(late._process.pid))
+    after = forkserver.standing_server(settings)
+    assert after is not late
+    assert after.fork(Places()).process_ids
+    after.close()
+
+
+def test_server_that_starts_late_is_not_asked_again(monkeypatch):
+    """Whoever is told that it did not start is not told later that it did."""
+    late = ForkServer(Settings(None))
+    with monkeypatch.context() as patch:
+        patch.setattr(forkserver, "START_TIMEOUT_S", 0.01)
+        with pytest.raises(EvaluationError, match=r"did not start: no answer in time"):
+            late.wait_ready()
+    assert not late.usable
+    with pytest.raises(EvaluationError, match="did not start"):
+        late.fork(Places())
+    late.close()
+
 
 KILLED_REFEREE = """\
 import os, signal

@@ -26,6 +26,9 @@ from tritonexp.records import Case, to_json
 PATIENCE_S = 20.0
 # nor is any group after this much of all compiling
 BUDGET_S = 60.0
+# asked of one compiler while nobody looks: its channel holds some 26 requests that nobody has read,
+# and who asked for more would stand still until its import is over
+MAX_DEALT = 8
 
 Kind = tuple[str, str]  # size and dtype, by which kernels are specialised
 
@@ -113,8 +116,11 @@ class CompileAhead:
         return self._spent.get((case.size.label, case.dtype), (0.0, 0.0))
 
     def deal(self) -> None:
-        """Ask for everything at once, in equal shares, for who is going to look later."""
-        while self._desks and self._waiting:
+        """Ask for much at once, in equal shares, for who is going to look later.
+
+        What is beyond MAX_DEALT of each waits for `step`.
+        """
+        for _ in range(MAX_DEALT):
             for desk in self._desks[: len(self._waiting)]:
                 self._give(desk, self._waiting.popleft())
 

@@ -30,7 +30,7 @@ _HEADER = struct.Struct(">I")
 
 
 class ChannelClosedError(Exception):
-    """The other end is gone."""
+    """The other end is gone, or this one was closed."""
 
 
 class ChannelTimeoutError(Exception):
@@ -81,6 +81,11 @@ class Channel:
     def reply(self, **fields: Any) -> None:
         """Answer the request that was served last."""
         self._send({"nonce": self._served, **fields})
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end was closed."""
+        return self._socket.fileno() < 0
 
     def close(self) -> None:
         """Close this end."""
@@ -145,8 +150,8 @@ class Channel:
         while length:
             # what has come is read even where the time is up: it may be the reader that was late
             remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._socket.settimeout(remaining)
             try:
+                self._socket.settimeout(remaining)
                 if with_descriptors:
                     chunk, found, _, _ = socket.recv_fds(self._socket, length, MAX_DESCRIPTORS)
                     descriptors += found

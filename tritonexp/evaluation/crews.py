@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import timing
 from tritonexp.evaluation.ahead import CompileAhead
 from tritonexp.evaluation.forkserver import ForkServer, Places, Settings, standing_server
@@ -231,7 +232,12 @@ class Crews:
             ended = []
             for subject in subjects:
                 is_kept = self._gpu is not None and subject.role is not Role.CANDIDATE
-                if is_kept and subject.failure is None and subject.worker.idle:
+                if (
+                    is_kept
+                    and subject.failure is None
+                    and subject.worker.idle
+                    and not subject.crew.worn
+                ):
                     self._standing[subject.name] = subject.crew
                 else:
                     ended.append(subject.crew)
@@ -275,7 +281,16 @@ class Crews:
             arenas.clear()
             gc.collect()
         while len(arenas) < count:
-            arenas.append(Arena(size_bytes, self._device))
+            try:
+                arenas.append(Arena(size_bytes, self._device))
+            except torch.OutOfMemoryError as error:
+                free_bytes, _ = torch.cuda.mem_get_info()
+                raise EvaluationError(
+                    f"the arguments and results of {count} workers need {size_bytes:,} bytes of the"
+                    f" GPU's memory each, of which {len(arenas)} have theirs, and {free_bytes:,}"
+                    " bytes are free. End what else uses the GPU; or choose smaller sizes, or fewer"
+                    " implementations with contenders='[]' or expert=none."
+                ) from error
         for arena in arenas:
             arena.wipe()
         if self._gpu is not None:

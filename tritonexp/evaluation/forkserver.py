@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import confinement, sandbox
@@ -28,6 +30,8 @@ from tritonexp.evaluation.channel import (
 )
 
 START_TIMEOUT_S = 120.0
+# how a server begins to tell why it ended workers who were not to blame
+OTHERS_MEMORY = "something else had used up the machine's memory"
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class ForkServer:
     @property
     def usable(self) -> bool:
         """Whether it runs and has its folder: a worker of this version can take both away."""
-        return self._process.poll() is None and self.folder.is_dir()
+        return not self._control.closed and self._process.poll() is None and self.folder.is_dir()
 
     def wait_ready(self) -> None:
         """Return once the imports are done; raises EvaluationError if the server cannot start."""
@@ -134,8 +138,8 @@ class ForkServer:
             return
         try:
             self._settle()
-            self._control.ask("ready")
-            self._control.answer(START_TIMEOUT_S)
+            self._ask("ready")
+            self._answer()
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError) as error:
             log = (self.folder / "forkserver.log").read_text(errors="replace").strip()
             raise EvaluationError(
@@ -202,7 +206,7 @@ class ForkServer:
         folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="crew-"))
         forks = Forks(folder, places, [ours for ours, _ in pairs])
         try:
-            self._control.ask(
+            self._ask(
                 "fork",
                 tuple(theirs.fileno() for _, theirs in pairs),
                 folder=str(folder),
@@ -214,10 +218,28 @@ class ForkServer:
         self._asked.append(forks)
         self._spare.append(forks)
 
+    def _ask(self, command: str, descriptors: tuple[int, ...] = (), **fields: Any) -> None:
+        with self._ended_where_late():
+            self._control.ask(command, descriptors, **fields)
+
+    def _answer(self) -> dict[str, Any]:
+        with self._ended_where_late():
+            return self._control.answer(START_TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def _ended_where_late(self) -> Iterator[None]:
+        """End a server that is too slow: what it says later would answer another request."""
+        try:
+            yield
+        except (ChannelTimeoutError, ChannelGarbageError):
+            self._control.close()
+            self._process.kill()
+            raise
+
     def _settle(self) -> None:
         """Read what the server owes: the process ids of the crews it was asked for."""
         while self._asked:
-            answer = self._control.answer(START_TIMEOUT_S)
+            answer = self._answer()
             self._asked.popleft().process_ids = [int(number) for number in answer["process_ids"]]
 
     def _dismiss(self, forks: Forks) -> None:
@@ -240,8 +262,8 @@ class ForkServer:
         """
         try:
             self._settle()
-            self._control.ask("reap", process_id=process_id, grace_s=grace_s)
-            answer = self._control.answer(START_TIMEOUT_S)
+            self._ask("reap", process_id=process_id, grace_s=grace_s)
+            answer = self._answer()
             return int(answer["exit_code"]), str(answer["why"])
         except (ChannelClosedError, ChannelTimeoutError, ChannelGarbageError):
             return -signal.SIGKILL, ""

@@ -18,7 +18,7 @@ from tritonexp.evaluation.channel import (
     ChannelGarbageError,
     ChannelTimeoutError,
 )
-from tritonexp.evaluation.forkserver import Forks, ForkServer, Places, log_in
+from tritonexp.evaluation.forkserver import OTHERS_MEMORY, Forks, ForkServer, Places, log_in
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.offline.targets import device_of
 from tritonexp.records import Gpu, Implementation, Status, to_json
@@ -46,6 +46,9 @@ _FAULTS = (
 
 
 START_TIMEOUT_S = 60.0
+# of its processor time, after which a worker does not serve another candidate: CUDA waits by
+# spinning, and one evaluation takes far less than the other half
+WORN_SHARE = 0.5
 
 
 def legible(text: str) -> str:
@@ -123,6 +126,11 @@ class Crew:
         for worker, arena in zip(self.workers, arenas, strict=True):
             worker.ask_start(str(self._source), arena)
 
+    @property
+    def worn(self) -> bool:
+        """Whether a worker has used so much processor time that its limit may end it soon."""
+        return any(worker.processor_s > WORN_SHARE * sandbox.MAX_CPU_S for worker in self.workers)
+
     def close(self) -> None:
         """End all of them, whatever they are doing, and remove their folder."""
         end_all([*self.workers, *self.compilers])
@@ -158,7 +166,8 @@ class ChildProcess:
     def answer(self, timeout_s: float, limit_s: float | None = None) -> dict[str, Any]:
         """The answer to the oldest request; raises WorkerFailedError for anything else.
 
-        `limit_s` is the whole limit, where a part of it has gone by.
+        `limit_s` is the whole limit, where a part of it has gone by. Raises EvaluationError where
+        the process was ended for what others did to the machine.
         """
         self._command = self._asked.popleft()
         try:
@@ -210,6 +219,11 @@ class ChildProcess:
         """Whether it lives and owes no answer."""
         return self.alive and not self._asked
 
+    @property
+    def processor_s(self) -> float:
+        """Seconds of processor time that it has used; what it started counts apart."""
+        return sandbox.processor_s(self._process_id)
+
     def kill(self) -> None:
         """Begin the worker's end; `close` waits for it."""
         if self.alive:
@@ -244,6 +258,12 @@ class ChildProcess:
         # its end of the channel closes a moment before the process is gone
         log = self._end(grace_s=2.0)
         code = self._exit_code
+        if self._ended_for.startswith(OTHERS_MEMORY):
+            raise EvaluationError(
+                f"the workers of {self.implementation.name} were ended, since {self._ended_for}."
+                " Nothing is said of this implementation; end what else uses the memory, and run"
+                " it again."
+            )
         if self._ended_for:
             status = Status.OUT_OF_MEMORY if "memory" in self._ended_for else Status.CRASHED
             return WorkerFailedError(status, f"it was ended, since {self._ended_for}", log)

@@ -20,7 +20,7 @@ from typing import Self
 import torch
 
 from tritonexp import statistics
-from tritonexp.errors import ConfigError, DoesNotFitError, EvaluationError
+from tritonexp.errors import ConfigError, DoesNotFitError, EvaluationError, LeaseError
 from tritonexp.evaluation import (
     answers,
     calibration,
@@ -36,7 +36,7 @@ from tritonexp.evaluation import (
     timed_kernels,
     timing,
 )
-from tritonexp.evaluation.ceilings import ceilings_of
+from tritonexp.evaluation.ceilings import Yardstick, ceilings_of
 from tritonexp.evaluation.clocks import ClockReader
 from tritonexp.evaluation.crews import CONTEXT_BYTES, Begun, Crews, available_cores, hidden_in
 from tritonexp.evaluation.lanes import Lane
@@ -181,9 +181,16 @@ class Referee:
     def prepare(self) -> None:
         """Have the workers of the next evaluation forked while something else is done.
 
-        Does not wait: it is for when a model is asked, and an evaluation takes what is there.
+        Does not wait: it is for when a model is asked, and an evaluation takes what is there. No
+        context is created where another process has the GPU to itself at that moment, since that
+        would be seen in its times; it may still begin before a context is there.
         """
-        self._crews.prepare()
+        try:
+            with self._leased(shared=True, wait_s=0.0):
+                self._crews.prepare()
+        except LeaseError:
+            # whose turn it is then forks them
+            self._crews.servers()
         if self.gpu is not None and self._traffic is not None:
             self._traffic.prepare(self._references)
 
@@ -193,7 +200,9 @@ class Referee:
         for server in (*self._crews.servers(), *counting):
             server.wait_ready()
 
-    def _leased(self, *, shared: bool = False) -> contextlib.AbstractContextManager[None]:
+    def _leased(
+        self, *, shared: bool = False, wait_s: float | None = None
+    ) -> contextlib.AbstractContextManager[None]:
         """No other process measures on the GPU meanwhile; raises LeaseError where that cannot be.
 
         Nor do they verify, unless it is shared: that, too, would be seen in our times.
@@ -201,7 +210,10 @@ class Referee:
         if self.gpu is None:
             return contextlib.nullcontext()
         return lease.leased(
-            self.gpu.uuid, shared=shared, wait_s=self.gpu_wait_s, progress=self._progress
+            self.gpu.uuid,
+            shared=shared,
+            wait_s=self.gpu_wait_s if wait_s is None else wait_s,
+            progress=self._progress,
         )
 
     def facts(self) -> MachineFacts:
@@ -286,7 +298,9 @@ class Referee:
             if self.mode is Mode.GPU and self._traffic is not None:
                 # beside the others, on a core that they leave
                 self._traffic.start([subject.worker.implementation for subject in subjects])
-            verifier.run(begun.roster, functools.partial(self._start, begun, upcoming))
+            # a next one's workers, who create their contexts, would disturb what it tunes
+            forks_next = upcoming is not None and not judged.tunes
+            verifier.run(begun.roster, functools.partial(self._start, begun, forks_next=forks_next))
             del verifier
             traffic = self._count_traffic(subjects)
             timings: dict[str, list[Timing]] = {}
@@ -367,14 +381,17 @@ class Referee:
     def _ceilings(self) -> Ceilings | None:
         if self.gpu is None:
             return None
-        spec = self.operation.spec
-        # a matmul rate is only worth measuring where arithmetic may bound the operation
-        return ceilings_of(self.gpu, (spec.timed_dtype,) if spec.flops is not None else ())
+        return ceilings_of(self.gpu, self._bounding_dtypes())
 
-    def _start(self, begun: Begun, upcoming: Callable[[], Implementation | None] | None) -> None:
+    def _bounding_dtypes(self) -> tuple[str, ...]:
+        """Those to measure a matmul rate for, where arithmetic may bound the operation."""
+        spec = self.operation.spec
+        return (spec.timed_dtype,) if spec.flops is not None else ()
+
+    def _start(self, begun: Begun, *, forks_next: bool) -> None:
         """Have the candidate's workers import it, and those of the next one forked."""
         begun.start()
-        if upcoming is not None and self.gpu is not None:
+        if forks_next and self.gpu is not None:
             self._crews.fork_next(max(self._needed_bytes(size, self.gpu) for size in self.sizes))
 
     def _begin_next(self, upcoming: Callable[[], Implementation | None]) -> None:
@@ -492,21 +509,22 @@ class Referee:
         self, subjects: Sequence[Subject]
     ) -> tuple[dict[str, list[Timing]], Work, list[ClockLog]]:
         """Time every subject that passed, at every size, in rounds taken together."""
-        protocol = self.protocol
+        if self.gpu is None:
+            raise ConfigError("times need a GPU, and this machine has none that torch can use.")
+        protocol, yardstick = self.protocol, Yardstick(self.gpu, self._bounding_dtypes())
         while True:
             try:
-                return self._time_by(protocol, subjects)
+                return self._time_by(protocol, subjects, yardstick)
             except timing.CannotCaptureError as error:
                 self._progress(f"timing by events, since a graph cannot capture {error}")
                 protocol = dataclasses.replace(protocol, clock=Clock.EVENTS)
 
     def _time_by(
-        self, protocol: TimingProtocol, subjects: Sequence[Subject]
+        self, protocol: TimingProtocol, subjects: Sequence[Subject], yardstick: Yardstick
     ) -> tuple[dict[str, list[Timing]], Work, list[ClockLog]]:
         spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        ceilings = self._ceilings()
         gpu, clocks = self.gpu, self._clocks
-        if gpu is None or clocks is None or ceilings is None:
+        if gpu is None or clocks is None:
             raise ConfigError("times need a GPU, and this machine has none that torch can use.")
         timings: dict[str, list[Timing]] = {subject.name: [] for subject in subjects}
         work: Work = {subject.name: [] for subject in subjects}
@@ -532,29 +550,60 @@ class Referee:
                 if lane.failure is not None:
                     subject.fail(lane.failure)
                     continue
-                floor_us, kind = floors.floor_of(spec, size, dtype, ceilings)
-                measured = self._timing_of(lane, size, dtype, floor_us, kind)
+                measured = self._timing_of(lane, size, dtype, yardstick.ceilings)
                 timings[subject.name].append(measured)
-                fraction = measured.fraction_of_ceiling
-                if fraction is not None and fraction > protocol.max_fraction_of_ceiling:
-                    subject.fail(
-                        WorkerFailedError(
-                            Status.IMPLAUSIBLE,
-                            f"{measured.median_us:.2f} us at {size.label} is less than the"
-                            f" {floor_us:.2f} us that the hardware needs ({kind})",
-                        )
-                    )
+            self._judge_times(running, timings, yardstick)
         return timings, work, clock_logs
 
-    def _timing_of(self, lane: Lane, size: Size, dtype: str, floor_us: float, kind: str) -> Timing:
-        # the host's clock measures something else than what the floor bounds
-        on_device = lane.clock is not Clock.HOST
+    def _judge_times(
+        self, running: Sequence[Subject], timings: dict[str, list[Timing]], yardstick: Yardstick
+    ) -> None:
+        """Fail who was faster at the latest size than the hardware can be.
+
+        The GPU may have been busy when its ceilings were measured, so that is done again before.
+        """
+        timed = [subject for subject in running if subject.failure is None]
+        if not any(self._why_implausible(timings[subject.name][-1]) for subject in timed):
+            return
+        if not yardstick.is_sure:
+            self._progress("measuring the GPU's ceilings again, since a time is beyond them")
+            yardstick.measure_again()
+            # all sizes are recorded with the same ceilings
+            for found in timings.values():
+                found[:] = [self._with_floor(item, yardstick.ceilings) for item in found]
+        for subject in timed:
+            why = self._why_implausible(timings[subject.name][-1])
+            if why:
+                subject.fail(WorkerFailedError(Status.IMPLAUSIBLE, why))
+
+    def _why_implausible(self, timed: Timing) -> str:
+        fraction = timed.fraction_of_ceiling
+        if fraction is None or fraction <= self.protocol.max_fraction_of_ceiling:
+            return ""
+        return (
+            f"{timed.median_us:.2f} us at {timed.size.label} is less than the"
+            f" {timed.floor_us:.2f} us that the hardware needs ({timed.floor_kind})"
+        )
+
+    def _with_floor(self, timed: Timing, ceilings: Ceilings) -> Timing:
+        if timed.clock is Clock.HOST:
+            # it measures something else than what the floor bounds
+            return timed
+        floor_us, kind = floors.floor_of(self.operation.spec, timed.size, timed.dtype, ceilings)
+        return dataclasses.replace(
+            timed,
+            floor_us=floor_us,
+            floor_kind=kind,
+            fraction_of_ceiling=floor_us / timed.median_us,
+        )
+
+    def _timing_of(self, lane: Lane, size: Size, dtype: str, ceilings: Ceilings) -> Timing:
         interval = (
             statistics.median_interval(lane.rounds_us, self.seed)
             if len(lane.rounds_us) > 1
             else Interval(low=lane.median_us, high=lane.median_us)
         )
-        return Timing(
+        timed = Timing(
             size=size,
             dtype=dtype,
             clock=lane.clock,
@@ -563,10 +612,11 @@ class Referee:
             interval_us=interval,
             host_us=lane.host_us,
             referee_us=lane.referee_us,
-            floor_us=floor_us if on_device else None,
-            floor_kind=kind if on_device else None,
-            fraction_of_ceiling=floor_us / lane.median_us if on_device else None,
+            floor_us=None,
+            floor_kind=None,
+            fraction_of_ceiling=None,
         )
+        return self._with_floor(timed, ceilings)
 
     def _compare(self, trials: Sequence[Trial]) -> tuple[Comparison, ...]:
         """The candidate against each reference, and each reference against the baseline."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import resource
 import select
@@ -117,6 +118,17 @@ def kill_group(process_id: int) -> None:
     """Kill a worker with everything that it started and that stayed in its group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process_id, signal.SIGKILL)
+
+
+def processor_s(process_id: int) -> float:
+    """Seconds of processor time that a process has used of its MAX_CPU_S; all where it is gone."""
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text()
+    except OSError:
+        return math.inf
+    # the name is in brackets and may hold anything; the 14th and 15th field count clock ticks
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def watch(child: subprocess.Popen[bytes], timeout_s: float) -> bool:

@@ -23,14 +23,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import confinement, sandbox
 from tritonexp.evaluation.channel import Channel, ChannelClosedError
-from tritonexp.evaluation.forkserver import Places, Settings, log_in
+from tritonexp.evaluation.forkserver import OTHERS_MEMORY, Places, Settings, log_in
 
 LOOK_S = 0.25
 # a worker with its compilers; torch.compile has a pool of them
@@ -45,6 +45,10 @@ MAX_WORKER_SHARE = 0.25
 MAX_WORKER_BYTES = 8 << 30
 # of the machine's memory, below which nobody's programs would last long
 LEAST_FREE_SHARE = 0.03
+# of what a crew may have, below which others may be to blame for the rest
+BLAMELESS_SHARE = 0.25
+# of what went since a crew was forked, from which it is the crew that took it
+BLAMED_SHARE = 0.5
 KIB = 1024
 # of a process's status: what is neither a file's nor swapped
 OWN_MEMORY = ("RssAnon:", "RssShmem:")
@@ -59,6 +63,9 @@ class Crew:
     # all of them, and those of them that compile
     workers: set[int]
     compilers: set[int]
+    # of the machine's memory as they were forked: what was left, and what shows as no process's
+    free_bytes: int = field(default_factory=lambda: _memory_bytes("MemAvailable"))
+    shared_bytes: int = field(default_factory=lambda: _memory_bytes("Shmem"))
 
 
 class Server:
@@ -91,6 +98,8 @@ class Server:
         self._max_memory_bytes = int(MAX_MEMORY_SHARE * memory_bytes)
         self._max_worker_bytes = min(MAX_WORKER_BYTES, int(MAX_WORKER_SHARE * memory_bytes))
         self._least_free_bytes = int(LEAST_FREE_SHARE * memory_bytes)
+        # shared with each fork, where it shows as the fork's own
+        self._inherited_bytes = _own_bytes(Path("/proc/self"))
 
     def serve(self) -> None:
         """Do what the referee asks for until its end closes; then end every worker."""
@@ -202,7 +211,7 @@ class Server:
         """End the crews that are over a limit."""
         if not self._crews:
             return
-        processes, memory_bytes = _of_groups()
+        processes, memory_bytes = _of_groups(self._inherited_bytes)
         # whoever has the most, though not all of it shows as any process's
         largest = max(
             self._crews, key=lambda crew: sum(memory_bytes[worker] for worker in crew.workers)
@@ -231,8 +240,22 @@ class Server:
             return f"its workers had taken more than {_gib(self._max_memory_bytes)} of memory"
         free_bytes = _memory_bytes("MemAvailable")
         if free_bytes < self._least_free_bytes and is_largest:
-            return f"the machine had only {free_bytes >> 20} MiB of memory left"
+            left = f"the machine had only {free_bytes >> 20} MiB of memory left"
+            if self._is_to_blame(crew, sum(taken), free_bytes):
+                return left
+            return f"{OTHERS_MEMORY}: {left}, and these workers had taken {sum(taken) >> 20} MiB"
         return ""
+
+    def _is_to_blame(self, crew: Crew, taken_bytes: int, free_bytes: int) -> bool:
+        """Whether it is a crew that left the machine no memory, and not what else runs there."""
+        # what it may have taken without a trace at any process
+        taken_bytes += max(0, _memory_bytes("Shmem") - crew.shared_bytes)
+        if taken_bytes >= BLAMELESS_SHARE * self._max_memory_bytes:
+            return True
+        gone_bytes = crew.free_bytes - free_bytes
+        # where there was none left before, nothing follows from what went since
+        was_there = crew.free_bytes >= self._least_free_bytes
+        return was_there and taken_bytes >= BLAMED_SHARE * gone_bytes
 
 
 def _too_many(crew: Crew, processes: Counter[int]) -> str:
@@ -284,8 +307,11 @@ def _wait(process_id: int, grace_s: float) -> int:
         time.sleep(0.002)
 
 
-def _of_groups() -> tuple[Counter[int], Counter[int]]:
-    """The processes of each process group, and their own memory in bytes."""
+def _of_groups(inherited_bytes: int) -> tuple[Counter[int], Counter[int]]:
+    """The processes of each process group, and their own memory in bytes.
+
+    Without what the first of each group shares with us, who forked it.
+    """
     processes: Counter[int] = Counter()
     memory_bytes: Counter[int] = Counter()
     for process in Path("/proc").glob("[0-9]*"):
@@ -295,12 +321,19 @@ def _of_groups() -> tuple[Counter[int], Counter[int]]:
             # the name is in brackets and may hold anything; state, parent and group follow it
             group = int(stat.rpartition(")")[2].split()[2])
             processes[group] += 1
-            memory_bytes[group] += KIB * sum(
-                int(line.split()[1])
-                for line in (process / "status").read_text().splitlines()
-                if line.startswith(OWN_MEMORY)
-            )
+            is_fork = process.name == str(group)
+            own_bytes = _own_bytes(process) - (inherited_bytes if is_fork else 0)
+            memory_bytes[group] += max(0, own_bytes)
     return processes, memory_bytes
+
+
+def _own_bytes(process: Path) -> int:
+    """What a process has in memory that is no file's."""
+    return KIB * sum(
+        int(line.split()[1])
+        for line in (process / "status").read_text().splitlines()
+        if line.startswith(OWN_MEMORY)
+    )
 
 
 def _memory_bytes(name: str) -> int:
