@@ -116,3 +116,13 @@ def test_own_work_that_is_only_there_when_looked_at_has_no_larger_share():
     # 40 us were timed, and twice that is believed
     assert "62%" in judged(work, {"a": 1}, looked_at, timed_us=40.0)
     assert "0%" in judged(work, {"a": 1}, looked_at, timed_us=10.0)
+
+
+@pytest.mark.parametrize(
+    ("looks", "chosen"),
+    [("", 0), ("x", 0), ("x  ", 1), ("xx ", 0), ("x x", 0), ("xxx", 0)],
+)
+def test_one_look_of_three_accuses_nobody(looks, chosen):
+    """Something else may have had the GPU while a kernel of some microseconds ran."""
+    found = [((), "") if look == " " else ((), look) for look in looks or " "]
+    assert ownership.usual(found) is found[chosen]

@@ -75,6 +75,14 @@ def shares_of(
     )
 
 
+def usual(
+    looks: Sequence[tuple[tuple[KernelShare, ...], str]],
+) -> tuple[tuple[KernelShare, ...], str]:
+    """Of an odd number of looks at a call, with what speaks against each, one as most of them."""
+    against, for_it = ([look for look in looks if bool(look[1]) is says] for says in (True, False))
+    return max(against, for_it, key=len)[0]
+
+
 def why_not_own(
     lane: Lane, label: str, shares: Sequence[KernelShare], work: Sequence[dict[str, Any]]
 ) -> str:
