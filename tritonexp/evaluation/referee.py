@@ -11,26 +11,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from tritonexp import statistics
-from tritonexp.errors import ConfigError, DoesNotFitError, EvaluationError, LeaseError
+from tritonexp.errors import ConfigError, DoesNotFitError, LeaseError
 from tritonexp.evaluation import (
-    answers,
     calibration,
     confinement,
     environment,
     floors,
     inputs,
     lease,
+    looking,
     occupancy,
-    ownership,
     sandbox,
     source_checks,
     timed_kernels,
@@ -40,12 +38,8 @@ from tritonexp.evaluation.ceilings import Yardstick, ceilings_of
 from tritonexp.evaluation.clocks import ClockReader
 from tritonexp.evaluation.crews import CONTEXT_BYTES, Begun, Crews, available_cores, hidden_in
 from tritonexp.evaluation.lanes import Lane
-from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.process import (
-    START_TIMEOUT_S,
-    Crew,
     WorkerFailedError,
-    WorkerProcess,
     end_all,
 )
 from tritonexp.evaluation.profiling import Profiler
@@ -332,7 +326,14 @@ class Referee:
                 launched = {name: self._launches(found) for name, found in work.items()}
             # last, since a profiler may slow what follows
             if judged.name in work and judged.failure is None:
-                kernels = self._look_at_kernels(judged, work[judged.name])
+                kernels = looking.look_at_kernels(
+                    judged,
+                    work[judged.name],
+                    self.operation.spec,
+                    lambda: self._crews.servers()[0],
+                    self.timeout_s,
+                    self._progress,
+                )
             trials = [
                 _trial(
                     subject,
@@ -430,97 +431,6 @@ class Referee:
             self._traffic.start([subject.worker.implementation for subject in subjects])
             return self._traffic.collect(self.timeout_s)
         return self._traffic.collect(TRAFFIC_WAIT_S)
-
-    def _look_at_kernels(
-        self, judged: Subject, timed: Sequence[tuple[Size, Lane]]
-    ) -> tuple[KernelShare, ...]:
-        """Whose kernels a call runs; fails a candidate that others work for.
-
-        All sizes count, and the largest is shown.
-        """
-        kernels: tuple[KernelShare, ...] = ()
-        with contextlib.ExitStack() as stack:
-            profiling: Crew | None = None
-            for size, lane in sorted(timed, key=lambda pair: math.prod(pair[0].extents)):
-                if judged.failure is not None:
-                    break
-                self._progress(f"looking at the kernels at {size.label}")
-                known = ownership.shares_in_graph(lane)
-                if known is not None:
-                    kernels = known
-                    continue
-                if profiling is None:
-                    profiling = self._profiling_crew(judged)
-                    stack.callback(profiling.close)
-                kernels = self._profiled_kernels(judged, profiling, size, lane)
-        return kernels
-
-    def _profiling_crew(self, judged: Subject) -> Crew:
-        """A fresh worker that holds what is judged, and can profile; the one before it is ended.
-
-        Raises EvaluationError where it cannot be started, which is then no fault of the judged.
-        """
-        candidates, _ = self._crews.servers()
-        worker = judged.worker
-        worker.close()
-        crew = Crew(candidates, worker.implementation, held=1, profile=True)
-        # asked before it holds the file, whose word this is not
-        try:
-            answer = crew.workers[0].call("can_profile", START_TIMEOUT_S)
-            why = "" if answers.flag_of(answer, "can_profile") else "it sees nothing of the GPU"
-        except WorkerFailedError as failure:
-            why = failure.reason
-        if why:
-            crew.close()
-            raise EvaluationError(
-                "a call runs kernels that are not the file's, and torch's profiler, which tells"
-                f" their share, cannot be used in a confined worker: {why}. Nothing can be said of"
-                " this kernel here; try sandbox=off, on a machine that you can spare."
-            )
-        crew.start([worker.arena])
-        return crew
-
-    def _profiled_kernels(
-        self, judged: Subject, profiling: Crew, size: Size, lane: Lane
-    ) -> tuple[KernelShare, ...]:
-        spec, dtype = self.operation.spec, self.operation.spec.timed_dtype
-        layout = lay_out(spec, size, dtype, 1)
-        worker = profiling.workers[0]
-        layout.write(
-            worker.arena,
-            0,
-            inputs.drawer(spec, size, dtype, self.device)(inputs.ordinary(spec)),
-        )
-        torch.cuda.synchronize()
-        try:
-            if not worker.started:
-                # the profiler takes its time, whatever a call may
-                worker.step_start(START_TIMEOUT_S)
-            worker.finish_start(self.timeout_s)
-            arguments = layout.sets[0]
-            found = [self._profiled_once(worker, arguments, size, lane)]
-            if found[0][1]:
-                # another program's turn on the GPU may have come into one of some microseconds
-                found += [self._profiled_once(worker, arguments, size, lane) for _ in range(2)]
-        except WorkerFailedError as failure:
-            judged.fail(failure)
-            return ()
-        shares, why = ownership.usual(found)
-        if why:
-            judged.fail(WorkerFailedError(Status.NOT_TRITON, why))
-        return shares
-
-    def _profiled_once(
-        self, worker: WorkerProcess, arguments: list[dict[str, Any]], size: Size, lane: Lane
-    ) -> tuple[tuple[KernelShare, ...], str]:
-        """Whose kernels a call ran by the profiler, and what speaks against it."""
-        answer = worker.call("profile", self.timeout_s, arguments=arguments)
-        answers.check_untouched(answer)
-        work = answers.work_of(answer)
-        shares = ownership.shares_of(
-            answers.kernels_of(answer), work, answers.launched_of(answer), lane.median_us
-        )
-        return shares, ownership.why_not_own(lane, size.label, shares, work)
 
     def _time(
         self, subjects: Sequence[Subject]
