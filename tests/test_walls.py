@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "commands": {"config"},
     "terminal": {"records", "report", "study", "config"}
     | {"jobs", "answers", "recorded", "commands"},
-    "redteam": CONTRACT | {"operations", "statistics", "evaluation", "report.words"},
+    "redteam": CONTRACT | {"protocols", "operations", "statistics", "evaluation", "report.words"},
     "study": None,
     "sweep": CONTRACT
     | {"protocols", "config", "operations", "strategies", "generation.asking"}

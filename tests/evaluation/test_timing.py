@@ -744,6 +744,16 @@ def test_who_is_slower_over_a_span_is_held_against_the_baseline(take_turns, of_b
     assert ("mine", "stopped", None) in mine.worker.journal
 
 
+def test_baseline_is_asked_for_no_span_where_nobody_is_slower(take_turns):
+    """It is needed to judge who is, and takes time in each evaluation."""
+    baseline = FakeWorker("baseline")
+    baseline.implementation = dataclasses.replace(baseline.implementation, role=Role.BASELINE)
+    lanes = take_turns(FakeWorker("mine"), baseline)
+    assert [lane.failure for lane in lanes] == [None, None]
+    turns = PROTOCOL.rounds + VERIFIED + clock_checks.ALONE_TURNS
+    assert baseline.commands.count("replay") == BEFORE_ROUNDS + turns
+
+
 def test_baseline_that_was_slow_only_in_the_rounds_is_nobodys_fault(take_turns):
     """Another program may have had the GPU then; the candidate is not accused of it."""
 

@@ -68,13 +68,14 @@ def check_clock(
         lane.referee_us = found.referee_us
         gap_us = max(gap_us, found.gap_us)
         seen.append(f"{found.worker_us:.2f} and {found.referee_us:.2f}")
+        slower = found.referee_us / lane.median_us
         if abs(found.referee_us - found.worker_us) > allowed * abs(found.referee_us):
             why = (
                 "the worker's clock and the referee's disagree on the same replays in"
                 f" {CLOCK_TRIES} tries: {'; '.join(seen)} us a call; {allowed:.0%} apart is allowed"
             )
-        elif lane.median_us * MAX_SLOWER * _slowdown(lane, setting, others, span_us) < (
-            found.referee_us
+        elif slower > MAX_SLOWER and (
+            slower > MAX_SLOWER * _slowdown(lane, setting, others, span_us)
         ):
             why = (
                 f"a call took {found.referee_us:.2f} us by the referee's clock and"

@@ -3,7 +3,7 @@
 Device time is one CUDA graph that holds a call for each of several sets of arguments, together
 several times the L2 cache, so that each call finds cold data at new addresses. What the graph
 computes is verified before it is timed and in some of the rounds (see rounds.py), and the referee's
-own clock checks the workers' events (see clock_checks.py).
+own clock checks the events of the candidate's worker (see clock_checks.py).
 
 Does not cover: problems so small that MAX_SETS sets do not fill the L2, which are timed partly
 warm; native code in a worker, which could lie to the worker's side but neither to the referee's

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tritonexp import operations
+from tritonexp.protocols import Upcoming
 from tritonexp.records import (
     Clock,
     Environment,
@@ -51,9 +52,6 @@ PROTOCOL = TimingProtocol(
 )
 # many fixtures sleep or loop for minutes, and an honest call takes milliseconds
 TIMEOUT_S = 10.0
-
-# gives the candidate that comes next
-Upcoming = Callable[[], Implementation]
 
 
 class Judge(Protocol):
