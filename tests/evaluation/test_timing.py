@@ -18,7 +18,7 @@ import torch
 from candidates import RIGHT, candidate
 
 from tritonexp import operations
-from tritonexp.errors import ReferenceFailedError
+from tritonexp.errors import EvaluationError, ReferenceFailedError
 from tritonexp.evaluation import clock_checks, rounds, timing
 from tritonexp.evaluation.inputs import make_arguments
 from tritonexp.evaluation.lanes import Lane
@@ -742,6 +742,38 @@ def test_who_is_slower_over_a_span_is_held_against_the_baseline(take_turns, of_b
         assert mine.failure.status is Status.CLOCK_MISMATCH
         assert "1.25 times" in mine.failure.reason
     assert ("mine", "stopped", None) in mine.worker.journal
+
+
+def test_whose_rounds_were_less_disturbed_is_not_who_lies(take_turns):
+    """Most of one's rounds fit between another program's turns and most of the other's do not."""
+
+    def mostly(number, count):
+        return count > 8 or number % 4 > 0
+
+    mine, baseline = take_turns(
+        Interrupted("mine", lambda _, count: count > 8, 1.5),
+        Interrupted("baseline", mostly, 1.5, Role.BASELINE),
+    )
+    assert baseline.median_us == pytest.approx(150, rel=0.01)
+    assert (mine.failure, baseline.failure) == (None, None)
+
+
+def test_candidate_is_not_accused_by_clocks_that_disagree_of_the_baseline_too(take_turns):
+    """It is the machine then, and nothing is said of the candidate."""
+    baseline = FakeWorker("baseline", claimed=0.5)
+    baseline.implementation = dataclasses.replace(baseline.implementation, role=Role.BASELINE)
+    with pytest.raises(EvaluationError, match="of baseline, which is known"):
+        take_turns(FakeWorker("mine", claimed=0.5), baseline)
+
+
+def test_reference_that_ends_where_the_machine_is_checked_keeps_its_failure(take_turns):
+    """The candidate's is its own: that its clock lies."""
+    before = timing.COUNT_TRIES + PROTOCOL.rounds + VERIFIED
+    other = Failing("other", "replay", before, alive=False)
+    other.implementation = dataclasses.replace(other.implementation, role=Role.CONTENDER)
+    liar, other = take_turns(FakeWorker("liar", claimed=0.5), other)
+    assert liar.failure.status is Status.CLOCK_MISMATCH
+    assert other.failure.status is Status.CRASHED
 
 
 def test_baseline_is_asked_for_no_span_where_nobody_is_slower(take_turns):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tritonexp.errors import EvaluationError
 from tritonexp.evaluation import answers
 from tritonexp.evaluation.lanes import Doubt, Lane, Setting
 from tritonexp.evaluation.process import WorkerFailedError
@@ -28,6 +29,8 @@ CLOCK_SPAN_US = 5_000.0
 MAX_HIDDEN_SHARE = 0.2
 # what was unsteady once is not so each time: the rounds are looked at so often
 HIDDEN_TRIES = 3
+# of what the others' turns took beside their replays, what is still usual there: the quantile
+USUAL_GAP = 0.75
 # how much of the time that a request takes must be in the calls that it is for
 LEAST_HOST_SHARE = 0.5
 HOST_SLACK_US = 1_000.0
@@ -50,15 +53,50 @@ def check_clock(
     lane: Lane,
     setting: Setting,
     others: Sequence[Lane] = (),
-    take_more: Callable[[], None] = lambda: None,
+    take_more: Callable[[Sequence[Lane]], None] = lambda _: None,
 ) -> None:
     """Time two counts of replays from outside: what both cost alike cancels in the difference.
 
     They are asked for like any round, so a worker cannot tell which replays are checked. Both
     clocks watch the same replays, so a GPU that throttles meanwhile does not come between them.
     What a request takes beside its replays in the rounds is held against that of `others` there;
-    `take_more` takes rounds of all of them anew, which tell nothing else.
+    `take_more` takes rounds of lanes anew, which tell nothing else.
+    Raises EvaluationError where one of the others, which have no reason to lie, is found to do so
+    too: then it is the machine.
     """
+    try:
+        _check(lane, setting, others, take_more)
+    except WorkerFailedError as failure:
+        if failure.status is Status.CLOCK_MISMATCH:
+            with lane.worker.paused():
+                _check_machine(setting, others, take_more)
+        raise
+
+
+def _check_machine(
+    setting: Setting, others: Sequence[Lane], take_more: Callable[[Sequence[Lane]], None]
+) -> None:
+    """Raise EvaluationError where the clocks of lanes that are known to be honest disagree."""
+    for other in others:
+        rest = [one for one in others if one is not other]
+        try:
+            _check(other, setting, rest, take_more)
+        except WorkerFailedError as failure:
+            if failure.status is Status.CLOCK_MISMATCH:
+                raise EvaluationError(
+                    f"the clocks of this machine cannot be told apart from a lie: {failure.reason};"
+                    f" that is so of {other.name}, which is known. Another program may be using the"
+                    " GPU or all of the host's cores: end it, and run this again."
+                ) from failure
+            other.failure = failure
+
+
+def _check(
+    lane: Lane,
+    setting: Setting,
+    others: Sequence[Lane],
+    take_more: Callable[[Sequence[Lane]], None],
+) -> None:
     allowed = setting.protocol.max_clock_disagreement
     seen = []
     gap_us = 0.0
@@ -74,8 +112,8 @@ def check_clock(
                 "the worker's clock and the referee's disagree on the same replays in"
                 f" {CLOCK_TRIES} tries: {'; '.join(seen)} us a call; {allowed:.0%} apart is allowed"
             )
-        elif slower > MAX_SLOWER and (
-            slower > MAX_SLOWER * _slowdown(lane, setting, others, span_us)
+        elif slower > MAX_SLOWER and not any(
+            slower <= MAX_SLOWER * _slowdown(other, lane, setting, span_us) for other in others
         ):
             why = (
                 f"a call took {found.referee_us:.2f} us by the referee's clock and"
@@ -115,17 +153,16 @@ def _measure(lane: Lane, setting: Setting, span_us: float) -> _Span:
     return _Span(worker_us, referee_us, max(gaps_us))
 
 
-def _slowdown(lane: Lane, setting: Setting, others: Sequence[Lane], span_us: float) -> float:
-    """How much slower a known lane is over a span than in the rounds, at least 1.
+def _slowdown(known: Lane, judged: Lane, setting: Setting, span_us: float) -> float:
+    """How much slower a known lane is over a span than in the least disturbed of its rounds.
 
     Where another program has its turns on the GPU, a round may fit between two of these and a span
-    not. What is judged stands still meanwhile, or it could see to that.
+    not; of which lane most rounds do is chance. What is judged stands still meanwhile, or it could
+    see to that.
     """
-    if not others:
-        return 1.0
-    with lane.worker.paused():
-        found = _measure(others[0], setting, span_us)
-    return max(1.0, found.referee_us / others[0].median_us)
+    with judged.worker.paused():
+        found = _measure(known, setting, span_us)
+    return found.referee_us / min(known.rounds_us)
 
 
 def _use_gpu() -> None:
@@ -140,7 +177,10 @@ def gap_of(wall_us: float, claimed_us: float, count: int) -> float:
 
 
 def _check_hidden(
-    lane: Lane, gap_us: float, others: Sequence[Lane], take_more: Callable[[], None]
+    lane: Lane,
+    gap_us: float,
+    others: Sequence[Lane],
+    take_more: Callable[[Sequence[Lane]], None],
 ) -> None:
     """Raise where the rounds hid more time than the check, in which the worker told the truth.
 
@@ -152,8 +192,9 @@ def _check_hidden(
             for one in (lane, *others):
                 one.gaps_us.clear()
                 one.claimed_us.clear()
-            take_more()
-        known_us = [gap_us, *(float(np.median(one.gaps_us)) for one in others if one.gaps_us)]
+            take_more([lane, *others])
+        usual_us = [float(np.quantile(one.gaps_us, USUAL_GAP)) for one in others if one.gaps_us]
+        known_us = [gap_us, *usual_us]
         hidden_us = float(np.median(lane.gaps_us)) - max(known_us)
         claimed_us = float(np.median(lane.claimed_us))
         if hidden_us <= MAX_HIDDEN_SHARE * claimed_us:

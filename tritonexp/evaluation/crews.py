@@ -34,7 +34,7 @@ CONTEXT_BYTES = 640 << 20
 # more find little to do: a study has some 50 kinds of cases
 MAX_COMPILERS = 12
 # each needs a context of the GPU, and runs what was compiled ahead
-MAX_SCOUTS = 3
+MAX_SCOUTS = 1
 
 
 @dataclass

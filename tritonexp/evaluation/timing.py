@@ -110,8 +110,9 @@ def time_in_turns(
     """Time workers at one size on ordinary values, and verify what they compute on others.
 
     A lane that fails keeps its failure and drops out; the others go on.
-    Raises CannotCaptureError where one cannot be captured, since like is compared with like, and
-    ReferenceFailedError where the baseline fails.
+    Raises CannotCaptureError where one cannot be captured, since like is compared with like,
+    ReferenceFailedError where the baseline fails, and EvaluationError where clocks disagree of
+    whoever it is.
     """
     setting = Setting(
         spec=spec,
@@ -141,7 +142,7 @@ def time_in_turns(
         if lane.clock is Clock.GRAPH and lane.is_candidate:
             # what is no candidate is known, and has no reason to lie
             others = [one for one in lanes if not one.is_candidate and one.failure is None]
-            take_more = functools.partial(take_uncounted, setting, [lane, *others])
+            take_more = functools.partial(take_uncounted, setting)
             guarded(check_clock, lane, setting, others, take_more)
         elif lane.clock is not Clock.GRAPH:
             guarded(check_doubts, lane)
