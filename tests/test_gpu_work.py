@@ -16,6 +16,7 @@ from candidates import RIGHT, candidate
 
 from tritonexp import operations
 from tritonexp.config import compose
+from tritonexp.errors import DisturbedError
 from tritonexp.evaluation import Referee
 from tritonexp.evaluation.verification import Subject
 from tritonexp.records import Role, Status
@@ -208,10 +209,16 @@ def others_at_work():
             process.kill()
 
 
-def test_honest_kernel_beside_others_work_on_the_gpu_is_correct():
-    """What the referee copies comes late then, and so do answers: neither is the candidate's."""
+def test_honest_kernel_beside_others_work_on_the_gpu_is_not_accused():
+    """What the referee copies comes late then, and so do answers: neither is the candidate's.
+
+    Where no times can be had, that is said, and nothing of the candidate.
+    """
     # as short as a study's rounds: one may fit between two turns of the other's
     protocol = dataclasses.replace(build.FEW_ROUNDS, window_us=compose([]).timing.window_us)
     with others_at_work(), beside_the_baseline(protocol=protocol) as made:
-        found = made.evaluate(candidate(RIGHT))
+        try:
+            found = made.evaluate(candidate(RIGHT))
+        except DisturbedError:
+            return
     assert (found.status, found.candidate.reason) == (Status.CORRECT, "")

@@ -11,6 +11,7 @@ TritonExpError
 │   ├── MissingKeyError   the provider's API key is not set
 │   └── RecordingError    a recorded response that is absent or does not belong to the prompt
 ├── EvaluationError       the judge itself cannot work
+│   ├── DisturbedError    times that another program on the GPU or the host has come between
 │   ├── LeaseError        the GPU cannot be had alone
 │   └── ReferenceFailedError   the baseline, which everything is measured against, did not pass
 └── TrackingError         the MLflow store cannot be used
@@ -62,6 +63,10 @@ class RecordingError(GenerationError):
 
 class EvaluationError(TritonExpError):
     """The judge itself cannot work."""
+
+
+class DisturbedError(EvaluationError):
+    """Times that something else on the GPU or the host has come between, so that none counts."""
 
 
 class LeaseError(EvaluationError):

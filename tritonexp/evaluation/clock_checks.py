@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import mannwhitneyu
 
-from tritonexp.errors import EvaluationError
+from tritonexp.errors import DisturbedError
 from tritonexp.evaluation import answers
 from tritonexp.evaluation.lanes import Doubt, Lane, Setting
 from tritonexp.evaluation.process import WorkerFailedError
@@ -47,6 +48,8 @@ REST_SHARE = 0.05
 MAX_SLOWED = 1.1
 ALONE_TURNS = 5
 ALONE_TRIES = 3
+# that it is slower in turns with the candidate by chance
+MAX_CHANCE = 1e-3
 
 
 def check_clock(
@@ -61,7 +64,7 @@ def check_clock(
     clocks watch the same replays, so a GPU that throttles meanwhile does not come between them.
     What a request takes beside its replays in the rounds is held against that of `others` there;
     `take_more` takes rounds of lanes anew, which tell nothing else.
-    Raises EvaluationError where one of the others, which have no reason to lie, is found to do so
+    Raises DisturbedError where one of the others, which have no reason to lie, is found to do so
     too: then it is the machine.
     """
     try:
@@ -76,14 +79,14 @@ def check_clock(
 def _check_machine(
     setting: Setting, others: Sequence[Lane], take_more: Callable[[Sequence[Lane]], None]
 ) -> None:
-    """Raise EvaluationError where the clocks of lanes that are known to be honest disagree."""
+    """Raise DisturbedError where the clocks of lanes that are known to be honest disagree."""
     for other in others:
         rest = [one for one in others if one is not other]
         try:
             _check(other, setting, rest, take_more)
         except WorkerFailedError as failure:
             if failure.status is Status.CLOCK_MISMATCH:
-                raise EvaluationError(
+                raise DisturbedError(
                     f"the clocks of this machine cannot be told apart from a lie: {failure.reason};"
                     f" that is so of {other.name}, which is known. Another program may be using the"
                     " GPU or all of the host's cores: end it, and run this again."
@@ -207,11 +210,11 @@ def _check_hidden(
 
 
 def doubt_of_rest(answer: dict[str, Any], count: int) -> Doubt:
-    """Whether the GPU still worked for calls that were over by their events."""
+    """Whether the GPU still worked for calls that were over by their events; of one call."""
     rest_us = answers.rest_of(answer, "late_us")
     elapsed_us = answers.time_of(answer, "elapsed_us")
     return Doubt(
-        rest_us - REST_US * count - REST_SHARE * elapsed_us,
+        (rest_us - REST_SHARE * elapsed_us) / count - REST_US,
         f"the GPU worked for {rest_us:.0f} us after {count} calls had ended by their events,"
         f" which told of {elapsed_us:.0f} us",
     )
@@ -225,45 +228,57 @@ def doubt_of_wall(claimed_us: float, wall_us: float, calls: int) -> Doubt:
     )
 
 
-def check_doubts(lane: Lane) -> None:
+def check_doubts(lane: Lane, others: Sequence[Lane] = ()) -> None:
     """Raise where the rounds of a clock that is the worker's own are mostly doubtful.
 
-    Not for one of them: anything else on the host can come between its clock and the referee's.
+    Not for one of them, nor where those of `others` are, which have no reason to lie: anything else
+    on the host can come between a worker's clock and the referee's.
     """
     doubts = sorted(lane.doubts, key=lambda doubt: doubt.excess_us)
     middle = doubts[len(doubts) // 2]
-    if middle.excess_us > 0:
+    usual_us = [
+        float(np.quantile([doubt.excess_us for doubt in one.doubts], USUAL_GAP))
+        for one in others
+        if one.doubts
+    ]
+    if middle.excess_us > max([0.0, *usual_us]):
         raise WorkerFailedError(Status.CLOCK_MISMATCH, middle.reason)
 
 
 def check_alone(baseline: Lane, candidate: Lane, turn_us: Callable[[Lane], float]) -> None:
-    """Raise where the baseline is slower while the candidate's process can do something.
+    """Raise where the baseline was slower in the rounds than without the candidate's process.
 
-    `turn_us` takes a turn of a lane. That the baseline was slow in the rounds is not enough: it may
-    have been another program's doing, that has ended.
+    `turn_us` takes a turn of a lane. WorkerFailedError where it still is in turns with the
+    candidate, and DisturbedError where it is not: it was another program's doing.
     """
+    alone_us: list[float] = []
+    beside_us: list[float] = []
     for _ in range(ALONE_TRIES):
         with candidate.worker.paused():
-            alone_us = float(np.median([turn_us(baseline) for _ in range(ALONE_TURNS)]))
-        if baseline.median_us <= MAX_SLOWED * alone_us:
+            alone_us += [turn_us(baseline) for _ in range(ALONE_TURNS)]
+        if baseline.median_us <= MAX_SLOWED * float(np.median(alone_us)):
             return
-        beside = []
         for _ in range(ALONE_TURNS):
             turn_us(candidate)
-            beside.append(turn_us(baseline))
-        beside_us = float(np.median(beside))
-        if beside_us <= MAX_SLOWED * alone_us:
-            return
-    raise WorkerFailedError(
-        Status.TAMPERING,
-        f"the baseline took {baseline.median_us:.2f} us a call in the rounds and {beside_us:.2f} us"
-        f" in turns with the candidate after them, and {alone_us:.2f} us while the candidate's"
-        " process was stopped: it worked out of its turn",
+            beside_us.append(turn_us(baseline))
+    told = (
+        f"the baseline took {baseline.median_us:.2f} us a call in the rounds and"
+        f" {np.median(beside_us):.2f} us in turns with the candidate after them, and"
+        f" {np.median(alone_us):.2f} us while the candidate's process was stopped"
+    )
+    chance = mannwhitneyu(beside_us, alone_us, alternative="greater").pvalue
+    if chance <= MAX_CHANCE:
+        raise WorkerFailedError(Status.TAMPERING, f"{told}: it worked out of its turn")
+    raise DisturbedError(
+        f"{told}. Another program may be using the GPU: end it, and run this again."
     )
 
 
-def time_host(lane: Lane, setting: Setting) -> None:
-    """Have eager calls timed by the worker's host clock, and by the referee's all together."""
+def time_host(lane: Lane, setting: Setting) -> Doubt:
+    """Have eager calls timed by the worker's host clock, and by the referee's all together.
+
+    Returns how far the two are apart.
+    """
     calls = setting.protocol.host_calls
     for attempt in range(HOST_TRIES):
         # what came between is over by then
@@ -272,8 +287,8 @@ def time_host(lane: Lane, setting: Setting) -> None:
         answer = lane.worker.call("time_host", setting.timeout_s, count=calls)
         wall_us = (time.perf_counter() - begin) * 1e6
         times = answers.times_of(answer, "times_us", calls)
+        lane.host_us = float(np.median(times))
         doubt = doubt_of_wall(sum(times), wall_us, calls)
         if doubt.excess_us <= 0:
-            lane.host_us = float(np.median(times))
-            return
-    raise WorkerFailedError(Status.CLOCK_MISMATCH, f"{doubt.reason}, in {HOST_TRIES} tries")
+            break
+    return doubt

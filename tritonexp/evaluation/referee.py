@@ -470,6 +470,7 @@ class Referee:
                 results_judge(self.operation, dtype, size),
                 clocks,
                 self.timeout_s,
+                self._progress,
             )
             clock_logs.append(log)
             for subject, lane in zip(running, lanes, strict=True):

@@ -16,15 +16,16 @@ import functools
 import math
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from tritonexp.errors import ReferenceFailedError
+from tritonexp.errors import DisturbedError, ReferenceFailedError
 from tritonexp.evaluation import answers
 from tritonexp.evaluation.clock_checks import (
+    HOST_TRIES,
     MAX_COUNT,
     check_alone,
     check_clock,
@@ -33,6 +34,7 @@ from tritonexp.evaluation.clock_checks import (
 )
 from tritonexp.evaluation.clocks import ClockReader
 from tritonexp.evaluation.lanes import (
+    Doubt,
     Draw,
     Lane,
     Results,
@@ -64,6 +66,7 @@ EVENT_SETS = 4
 GRAPH_US = 300.0
 MAX_PASSES = 16
 COUNT_TRIES = 3
+DISTURBED_TRIES = 3
 # of small sets there may be hundreds
 MAX_VERIFIED_SETS = 64
 
@@ -106,13 +109,15 @@ def time_in_turns(
     judge: ResultsJudge,
     clocks: ClockReader,
     timeout_s: float,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Lane], ClockLog]:
     """Time workers at one size on ordinary values, and verify what they compute on others.
 
-    A lane that fails keeps its failure and drops out; the others go on.
+    A lane that fails keeps its failure and drops out; the others go on. Where another program came
+    between, all is done again.
     Raises CannotCaptureError where one cannot be captured, since like is compared with like,
-    ReferenceFailedError where the baseline fails, and EvaluationError where clocks disagree of
-    whoever it is.
+    ReferenceFailedError where the baseline fails, and DisturbedError where another program comes
+    between each time.
     """
     setting = Setting(
         spec=spec,
@@ -126,6 +131,18 @@ def time_in_turns(
         timeout_s=timeout_s,
         generator=np.random.default_rng(secrets.randbits(64)),
     )
+    for _ in range(DISTURBED_TRIES - 1):
+        try:
+            return _time(setting, workers, gpu)
+        except DisturbedError as error:
+            progress(f"timing {size.label} again, since {error}")
+    return _time(setting, workers, gpu)
+
+
+def _time(
+    setting: Setting, workers: Sequence[WorkerProcess], gpu: Gpu
+) -> tuple[list[Lane], ClockLog]:
+    protocol = setting.protocol
     lanes = [Lane(worker, protocol.clock) for worker in workers]
     _fill_sets(setting, lanes)
     _prepare(setting, lanes, gpu)
@@ -138,19 +155,21 @@ def time_in_turns(
         _check_baseline(lanes)
     log = take_rounds(setting, lanes)
     _check_baseline(lanes)
+    # what is no candidate is known, and has no reason to lie
+    known = [lane for lane in lanes if not lane.is_candidate and lane.failure is None]
     for lane in lanes:
-        if lane.clock is Clock.GRAPH and lane.is_candidate:
-            # what is no candidate is known, and has no reason to lie
-            others = [one for one in lanes if not one.is_candidate and one.failure is None]
+        if not lane.is_candidate:
+            continue
+        if lane.clock is Clock.GRAPH:
             take_more = functools.partial(take_uncounted, setting)
-            guarded(check_clock, lane, setting, others, take_more)
-        elif lane.clock is not Clock.GRAPH:
-            guarded(check_doubts, lane)
+            guarded(check_clock, lane, setting, known, take_more)
+        else:
+            guarded(check_doubts, lane, known)
     if protocol.clock is not Clock.HOST:
         _check_alone(setting, lanes)
         _time_host(setting, lanes)
     for lane in lanes:
-        guarded(_release, lane, timeout_s)
+        guarded(_release, lane, setting.timeout_s)
     _check_baseline(lanes)
     return lanes, log
 
@@ -375,8 +394,12 @@ def _time_host(setting: Setting, lanes: Sequence[Lane]) -> None:
             lane.worker.ask("prepare_host")
     for lane in lanes:
         guarded(_take_host_results, lane, setting)
+    doubts: dict[str, Doubt] = {}
     for lane in lanes:
-        guarded(_time_host_on, lane, setting, index, fresh, decoy, results)
+        guarded(_time_host_on, lane, setting, index, fresh, decoy, results, doubts)
+    for lane in lanes:
+        if lane.is_candidate:
+            guarded(_check_host, lane, doubts)
     fail_wrong(lanes, setting.judge(fresh, results), "a host-timed call")
 
 
@@ -391,8 +414,18 @@ def _time_host_on(
     fresh: list[object],
     decoy: list[object],
     results: Results,
+    doubts: dict[str, Doubt],
 ) -> None:
     write(lane, setting, {index: fresh})
-    time_host(lane, setting)
+    doubts[lane.name] = time_host(lane, setting)
     write(lane, setting, {index: decoy})
     read_results(lane, setting, index, results)
+
+
+def _check_host(lane: Lane, doubts: dict[str, Doubt]) -> None:
+    """Raise where a host clock is further from the referee's than those of all that are known."""
+    others_us = [doubt.excess_us for name, doubt in doubts.items() if name != lane.name]
+    if doubts[lane.name].excess_us > max([0.0, *others_us]):
+        raise WorkerFailedError(
+            Status.CLOCK_MISMATCH, f"{doubts[lane.name].reason}, in {HOST_TRIES} tries"
+        )
