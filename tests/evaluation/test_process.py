@@ -225,6 +225,18 @@ def test_timeout_kills_what_does_not_end(start, server, text):
     assert children_of(server._process.pid) == []
 
 
+def test_asking_who_is_gone_harms_nobody_else(start, server, arena):
+    """Its process was reaped, and its number is not asked for again."""
+    gone = start(body("os._exit(3)"))
+    assert failure_of(gone).status is Status.CRASHED
+    crew = Crew(server, candidate(RIGHT), [arena])
+    crew.workers[0].finish_start(20)
+    assert failure_of(gone).status is Status.CRASHED
+    assert server.usable
+    assert crew.workers[0].call("run", 20, **RUN)["copied"]
+    crew.close()
+
+
 def test_close_ends_what_the_worker_started(start, server):
     """Children in the background end with their worker."""
     text = (

@@ -1,6 +1,7 @@
 """Holds what a worker says of its times against the referee's own clock.
 
-Does not cover a lie within max_clock_disagreement, nor one of a host time within its slack.
+Does not cover a lie that MAX_SLOWER allows, nor one of a host time within its slack, nor the events
+of eager calls, of which only the worker tells.
 """
 
 from __future__ import annotations
@@ -40,15 +41,13 @@ HOST_PAUSE_S = 0.1
 # whatever a worker says of its times, it is not asked for more at once
 MAX_COUNT = 10_000
 # how much longer a call may take when the clocks are checked than in the rounds before
-MAX_SLOWER = 1.25
+MAX_SLOWER = 1.1
 # of the GPU's work after a call's event: waiting for nothing takes some microseconds
 REST_US = 15.0
 REST_SHARE = 0.05
-# how much slower the baseline may be in turns with the candidate than alone
-MAX_SLOWED = 1.1
-ALONE_TURNS = 5
-ALONE_TRIES = 3
-# that it is slower in turns with the candidate by chance
+# what a process began on the GPU before it was stopped is over by then
+REST_S = 0.2
+# that one's times are longer than another's by chance
 MAX_CHANCE = 1e-3
 
 
@@ -72,6 +71,7 @@ def check_clock(
     except WorkerFailedError as failure:
         if failure.status is Status.CLOCK_MISMATCH:
             with lane.worker.paused():
+                time.sleep(REST_S)
                 _check_machine(setting, others, take_more)
         raise
 
@@ -81,6 +81,8 @@ def _check_machine(
 ) -> None:
     """Raise DisturbedError where the clocks of lanes that are known to be honest disagree."""
     for other in others:
+        if other.failure is not None:
+            continue
         rest = [one for one in others if one is not other]
         try:
             _check(other, setting, rest, take_more)
@@ -102,12 +104,10 @@ def _check(
 ) -> None:
     allowed = setting.protocol.max_clock_disagreement
     seen = []
-    gap_us = 0.0
     for attempt in range(CLOCK_TRIES):
         span_us = CLOCK_SPAN_US * 2**attempt
         found = _measure(lane, setting, span_us)
         lane.referee_us = found.referee_us
-        gap_us = max(gap_us, found.gap_us)
         seen.append(f"{found.worker_us:.2f} and {found.referee_us:.2f}")
         slower = found.referee_us / lane.median_us
         if abs(found.referee_us - found.worker_us) > allowed * abs(found.referee_us):
@@ -123,7 +123,7 @@ def _check(
                 f" {lane.median_us:.2f} us in the rounds; {MAX_SLOWER:g} times as long is allowed"
             )
         else:
-            _check_hidden(lane, gap_us, others, take_more)
+            _check_hidden(lane, found.gap_us, others, take_more)
             return
     raise WorkerFailedError(Status.CLOCK_MISMATCH, why)
 
@@ -139,7 +139,7 @@ class _Span:
 
 def _measure(lane: Lane, setting: Setting, span_us: float) -> _Span:
     """Two requests that differ by about so much work."""
-    _use_gpu()
+    use_gpu()
     few = setting.jittered(lane.count)
     once_us = lane.median_us * lane.calls
     more = min(MAX_COUNT, max(1, math.ceil(span_us / once_us * setting.generator.uniform(1, 1.3))))
@@ -163,12 +163,20 @@ def _slowdown(known: Lane, judged: Lane, setting: Setting, span_us: float) -> fl
     not; of which lane most rounds do is chance. What is judged stands still meanwhile, or it could
     see to that.
     """
-    with judged.worker.paused():
-        found = _measure(known, setting, span_us)
+    if known.failure is not None:
+        return 1.0
+    try:
+        with judged.worker.paused():
+            time.sleep(REST_S)
+            found = _measure(known, setting, span_us)
+    except WorkerFailedError as failure:
+        # not who is judged
+        known.failure = failure
+        return 1.0
     return found.referee_us / min(known.rounds_us)
 
 
-def _use_gpu() -> None:
+def use_gpu() -> None:
     """Be the last who used the GPU, as another lane is in the rounds: the switch takes a while."""
     torch.zeros(1, device="cuda")
     torch.cuda.synchronize()
@@ -196,6 +204,8 @@ def _check_hidden(
                 one.gaps_us.clear()
                 one.claimed_us.clear()
             take_more([lane, *others])
+            if lane.failure is not None:
+                raise lane.failure
         usual_us = [float(np.quantile(one.gaps_us, USUAL_GAP)) for one in others if one.gaps_us]
         known_us = [gap_us, *usual_us]
         hidden_us = float(np.median(lane.gaps_us)) - max(known_us)
@@ -231,47 +241,21 @@ def doubt_of_wall(claimed_us: float, wall_us: float, calls: int) -> Doubt:
 def check_doubts(lane: Lane, others: Sequence[Lane] = ()) -> None:
     """Raise where the rounds of a clock that is the worker's own are mostly doubtful.
 
-    Not for one of them, nor where those of `others` are, which have no reason to lie: anything else
-    on the host can come between a worker's clock and the referee's.
+    Not for one of them, nor where those of `others` are about as much, which have no reason to lie:
+    anything else on the host can come between a worker's clock and the referee's.
     """
     doubts = sorted(lane.doubts, key=lambda doubt: doubt.excess_us)
     middle = doubts[len(doubts) // 2]
-    usual_us = [
-        float(np.quantile([doubt.excess_us for doubt in one.doubts], USUAL_GAP))
-        for one in others
-        if one.doubts
-    ]
-    if middle.excess_us > max([0.0, *usual_us]):
+    excess_us = [doubt.excess_us for doubt in doubts]
+    known_us = [[doubt.excess_us for doubt in one.doubts] for one in others if one.doubts]
+    if middle.excess_us > 0 and all(is_more(excess_us, usual_us) for usual_us in known_us):
         raise WorkerFailedError(Status.CLOCK_MISMATCH, middle.reason)
 
 
-def check_alone(baseline: Lane, candidate: Lane, turn_us: Callable[[Lane], float]) -> None:
-    """Raise where the baseline was slower in the rounds than without the candidate's process.
-
-    `turn_us` takes a turn of a lane. WorkerFailedError where it still is in turns with the
-    candidate, and DisturbedError where it is not: it was another program's doing.
-    """
-    alone_us: list[float] = []
-    beside_us: list[float] = []
-    for _ in range(ALONE_TRIES):
-        with candidate.worker.paused():
-            alone_us += [turn_us(baseline) for _ in range(ALONE_TURNS)]
-        if baseline.median_us <= MAX_SLOWED * float(np.median(alone_us)):
-            return
-        for _ in range(ALONE_TURNS):
-            turn_us(candidate)
-            beside_us.append(turn_us(baseline))
-    told = (
-        f"the baseline took {baseline.median_us:.2f} us a call in the rounds and"
-        f" {np.median(beside_us):.2f} us in turns with the candidate after them, and"
-        f" {np.median(alone_us):.2f} us while the candidate's process was stopped"
-    )
-    chance = mannwhitneyu(beside_us, alone_us, alternative="greater").pvalue
-    if chance <= MAX_CHANCE:
-        raise WorkerFailedError(Status.TAMPERING, f"{told}: it worked out of its turn")
-    raise DisturbedError(
-        f"{told}. Another program may be using the GPU: end it, and run this again."
-    )
+def is_more(times_us: Sequence[float], than_us: Sequence[float]) -> bool:
+    """Whether times are longer than others, and not by chance."""
+    chance = mannwhitneyu(times_us, than_us, alternative="greater").pvalue
+    return bool(chance <= MAX_CHANCE)
 
 
 def time_host(lane: Lane, setting: Setting) -> Doubt:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec
 
@@ -51,6 +52,8 @@ class Lane:
     # of plain rounds: what a worker says that its replays took, and what else went by, see gap_of
     claimed_us: list[float] = field(default_factory=list)
     gaps_us: list[float] = field(default_factory=list)
+    # the gaps of others' turns that came right after one of its own
+    left_us: list[float] = field(default_factory=list)
     # of rounds by a clock that is the worker's own
     doubts: list[Doubt] = field(default_factory=list)
     host_us: float | None = None
@@ -132,6 +135,17 @@ def guarded(
             step(lane, *arguments, **named)
         except WorkerFailedError as failure:
             lane.failure = failure
+
+
+@contextlib.contextmanager
+def in_turn(lane: Lane, lanes: Sequence[Lane]) -> Iterator[None]:
+    """Have the candidate among `lanes` stand still where it is another's turn."""
+    candidate = next((one for one in lanes if one.is_candidate), None)
+    if candidate is None or candidate is lane or not candidate.worker.alive:
+        yield
+    else:
+        with candidate.worker.paused():
+            yield
 
 
 def write(lane: Lane, setting: Setting, values: Mapping[int, list[object]]) -> None:

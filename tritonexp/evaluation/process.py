@@ -236,6 +236,9 @@ class ChildProcess:
 
     def _end(self, grace_s: float = 0.0) -> str:
         """Kill the whole group, and return the end of what it printed."""
+        if not self.alive:
+            # its number may be another's by now
+            return _end_of(self._log)
         if not grace_s:
             sandbox.kill_group(self._process_id)
         self._exit_code, self._ended_for = self._server.reap(self._process_id, grace_s)

@@ -25,6 +25,7 @@ from tritonexp.evaluation.lanes import (
     Setting,
     fail_wrong,
     guarded,
+    in_turn,
     read_results,
     write,
 )
@@ -78,10 +79,20 @@ def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSamp
             verified(setting, _shuffled(setting, lanes))
             # what held the clocks back meanwhile is not the next round's
             setting.clocks.read()
-        for lane in _shuffled(setting, lanes):
-            guarded(take_turn, lane, setting)
+        _round(setting, lanes)
         samples.append(setting.clocks.read())
     return samples
+
+
+def _round(setting: Setting, lanes: Sequence[Lane]) -> None:
+    """A turn of each lane that counts."""
+    before: Lane | None = None
+    for lane in _shuffled(setting, lanes):
+        with in_turn(lane, lanes):
+            guarded(take_turn, lane, setting)
+        if before is not None and before.is_candidate:
+            before.left_us += lane.gaps_us[-1:]
+        before = lane
 
 
 def _shuffled(setting: Setting, lanes: Sequence[Lane]) -> list[Lane]:
@@ -91,7 +102,8 @@ def _shuffled(setting: Setting, lanes: Sequence[Lane]) -> list[Lane]:
 def _take_again(setting: Setting, lanes: Sequence[Lane], number: int) -> ClockSample | None:
     """Take one of the rounds again, of all lanes together, and let it count in its place."""
     for lane in _shuffled(setting, lanes):
-        guarded(_replace_turn, lane, setting, number)
+        with in_turn(lane, lanes):
+            guarded(_replace_turn, lane, setting, number)
     return setting.clocks.read()
 
 
@@ -119,7 +131,8 @@ def _mixed_round(setting: Setting, lanes: Sequence[Lane]) -> None:
     fresh = [_mixed(a, b, share) for a, b in zip(old, new, strict=True)]
     results: Results = {}
     for lane in lanes:
-        guarded(_mixed_turn, lane, setting, fresh, decoy, results)
+        with in_turn(lane, lanes):
+            guarded(_mixed_turn, lane, setting, fresh, decoy, results)
     setting.kept[setting.mixed] = decoy
     fail_wrong(lanes, setting.judge(fresh, results), "a timed call on values some of them new")
 
@@ -157,7 +170,8 @@ def _same_round(setting: Setting, lanes: Sequence[Lane]) -> None:
     """Take a round in which a set's results are overwritten, and judge it."""
     results: Results = {}
     for lane in lanes:
-        guarded(_same_turn, lane, setting, results)
+        with in_turn(lane, lanes):
+            guarded(_same_turn, lane, setting, results)
     kept = setting.kept[setting.witness]
     fail_wrong(lanes, setting.judge(kept, results), "a timed call whose old result was erased")
 
@@ -177,7 +191,8 @@ def take_uncounted(setting: Setting, lanes: Sequence[Lane]) -> None:
     """As many rounds as are asked for, whose times count for nobody."""
     for _ in range(setting.protocol.rounds):
         for lane in _shuffled(setting, lanes):
-            guarded(turn_us, lane, setting)
+            with in_turn(lane, lanes):
+                guarded(turn_us, lane, setting)
 
 
 def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) -> float:

@@ -24,10 +24,10 @@ import torch
 
 from tritonexp.errors import DisturbedError, ReferenceFailedError
 from tritonexp.evaluation import answers
+from tritonexp.evaluation.alone_checks import check_alone
 from tritonexp.evaluation.clock_checks import (
     HOST_TRIES,
     MAX_COUNT,
-    check_alone,
     check_clock,
     check_doubts,
     time_host,
@@ -42,6 +42,7 @@ from tritonexp.evaluation.lanes import (
     Setting,
     fail_wrong,
     guarded,
+    in_turn,
     read_results,
     write,
 )
@@ -131,19 +132,20 @@ def time_in_turns(
         timeout_s=timeout_s,
         generator=np.random.default_rng(secrets.randbits(64)),
     )
+    lanes = [Lane(worker, protocol.clock) for worker in workers]
     for _ in range(DISTURBED_TRIES - 1):
         try:
-            return _time(setting, workers, gpu)
+            return lanes, _time(setting, lanes, gpu)
         except DisturbedError as error:
             progress(f"timing {size.label} again, since {error}")
-    return _time(setting, workers, gpu)
+            # who has failed has failed
+            lanes = [Lane(one.worker, protocol.clock, failure=one.failure) for one in lanes]
+    return lanes, _time(setting, lanes, gpu)
 
 
-def _time(
-    setting: Setting, workers: Sequence[WorkerProcess], gpu: Gpu
-) -> tuple[list[Lane], ClockLog]:
+def _time(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> ClockLog:
+    """Time lanes at one size, once."""
     protocol = setting.protocol
-    lanes = [Lane(worker, protocol.clock) for worker in workers]
     _fill_sets(setting, lanes)
     _prepare(setting, lanes, gpu)
     _check_baseline(lanes)
@@ -171,7 +173,7 @@ def _time(
     for lane in lanes:
         guarded(_release, lane, setting.timeout_s)
     _check_baseline(lanes)
-    return lanes, log
+    return log
 
 
 def _check_baseline(lanes: Sequence[Lane]) -> None:
@@ -364,7 +366,7 @@ def _replay_on(
 
 
 def _check_alone(setting: Setting, lanes: Sequence[Lane]) -> None:
-    """Fail a candidate that makes the baseline slow."""
+    """Fail a candidate that takes the GPU from the baseline."""
     by_role = {lane.worker.implementation.role: lane for lane in lanes if lane.failure is None}
     candidate, baseline = by_role.get(Role.CANDIDATE), by_role.get(Role.BASELINE)
     if candidate is None or baseline is None:
@@ -378,7 +380,7 @@ def _check_alone(setting: Setting, lanes: Sequence[Lane]) -> None:
             raise
 
     try:
-        check_alone(baseline, candidate, turn)
+        check_alone(baseline, candidate, turn, setting.generator)
     except WorkerFailedError as failure:
         if baseline.failure is None:
             candidate.failure = failure
@@ -396,7 +398,9 @@ def _time_host(setting: Setting, lanes: Sequence[Lane]) -> None:
         guarded(_take_host_results, lane, setting)
     doubts: dict[str, Doubt] = {}
     for lane in lanes:
-        guarded(_time_host_on, lane, setting, index, fresh, decoy, results, doubts)
+        # whatever else a candidate's process did would take the host's time from the others
+        with in_turn(lane, lanes):
+            guarded(_time_host_on, lane, setting, index, fresh, decoy, results, doubts)
     for lane in lanes:
         if lane.is_candidate:
             guarded(_check_host, lane, doubts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import torch
@@ -33,6 +33,11 @@ _GUARDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (CompiledKernel, ("launch_metadata", "run", "_init_handles")),
     (GridExecutor, ("__call__",)),
 )
+
+
+def callables_of(module: ModuleType) -> tuple[str, ...]:
+    """The names of all that can be called in a module."""
+    return tuple(name for name, value in vars(module).items() if callable(value))
 
 
 class Guard:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -17,14 +18,14 @@ from typing import Any
 
 import torch
 
-from tritonexp.evaluation import graphs, watching
+from tritonexp.evaluation import channel, graphs, memory, serving, watching
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.compiling import CompileClock
 from tritonexp.evaluation.counting import Requests
 from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.memory import attach, view
 from tritonexp.evaluation.serving import serve
-from tritonexp.evaluation.watching import Guard, Launches
+from tritonexp.evaluation.watching import Guard, Launches, callables_of
 
 _BASE: Any = torch._C.TensorBase  # noqa: SLF001 - torch.Tensor's own methods can be replaced
 _copy, _fill, _view, _data_ptr = _BASE.copy_, _BASE.fill_, _BASE.view, _BASE.data_ptr
@@ -34,6 +35,8 @@ _synchronize = torch.cuda.synchronize
 _Event, _CUDAGraph, _graph = torch.cuda.Event, torch.cuda.CUDAGraph, torch.cuda.graph
 _record, _elapsed_time = _Event.record, _Event.elapsed_time
 _wait_for_event, _replay = _Event.synchronize, _CUDAGraph.replay
+# modules of ours that answers come from
+_OURS = (channel, graphs, memory, serving, watching)
 
 
 class Worker:
@@ -42,7 +45,9 @@ class Worker:
     def __init__(self, seal: Callable[[], None]) -> None:
         self._seal = seal
         self._guard = Guard(
-            (Worker, tuple(COMMANDS)), (graphs, ("describe",)), (Launches, ("__enter__",))
+            (Worker, tuple(COMMANDS)),
+            (Launches, ("__enter__",)),
+            *((module, callables_of(module)) for module in (sys.modules[__name__], *_OURS)),
         )
         self._path = ""
         self._arena: torch.Tensor
@@ -196,6 +201,8 @@ class Worker:
         _replay(self._graph)
         _record(end)
         _wait_for_event(end)
+        # whatever else was begun ends within this turn, as the referee's clock shows
+        _synchronize()
         return {"elapsed_us": _elapsed_time(start, end) * 1e3}
 
     def _change(self, index: int, values: list[dict[str, Any]] | None, poison: int | None) -> None:

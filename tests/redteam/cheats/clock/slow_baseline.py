@@ -1,8 +1,8 @@
-"""A thread keeps the GPU busy whenever its own worker waits, which is when the turn is another's,
-so that the baseline looks slower than it is.
+"""A thread has the GPU work for some milliseconds whenever its own worker has ended its turn, so
+that who comes next looks slower than it is.
 
 operation: softmax
-status: TAMPERING
+status: TAMPERING or CLOCK_MISMATCH
 """
 
 import sys
@@ -40,7 +40,7 @@ def is_ours(thread):
 
 
 def disturb(thread):
-    a = torch.randn(4096, 4096, device="cuda", dtype=torch.half)
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.half)
     b = torch.empty_like(a)
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -48,15 +48,19 @@ def disturb(thread):
         torch.matmul(a, a, out=b)
     stream.synchronize()
     ready.set()
-    end = time.monotonic() + 120
+    end, was_ours = time.monotonic() + 120, False
     while time.monotonic() < end:
-        if not is_ours(thread):
+        ours = is_ours(thread)
+        if was_ours and not ours:
             with torch.cuda.stream(stream):
-                for _ in range(8):
+                for _ in range(3):
                     torch.matmul(a, a, out=b)
             stream.synchronize()
+        was_ours = ours
 
 
+# the worker is to have its turn back at once
+sys.setswitchinterval(1e-5)
 ready = threading.Event()
 threading.Thread(target=disturb, args=(threading.get_ident(),), daemon=True).start()
 ready.wait(5)
