@@ -170,8 +170,7 @@ def _time(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> ClockLog:
     if protocol.clock is not Clock.HOST:
         _check_alone(setting, lanes)
         _time_host(setting, lanes)
-    for lane in lanes:
-        guarded(_release, lane, setting.timeout_s)
+    _release(lanes, setting.timeout_s)
     _check_baseline(lanes)
     return log
 
@@ -270,8 +269,17 @@ def _prepare_events(lane: Lane, setting: Setting, flush_bytes: int) -> None:
     )
 
 
-def _release(lane: Lane, timeout_s: float) -> None:
-    answer = lane.worker.call("release", timeout_s)
+def _release(lanes: Sequence[Lane], timeout_s: float) -> None:
+    """Have all give back what they were timed with, at once."""
+    for lane in lanes:
+        if lane.failure is None:
+            lane.worker.ask("release")
+    for lane in lanes:
+        guarded(_released, lane, timeout_s)
+
+
+def _released(lane: Lane, timeout_s: float) -> None:
+    answer = lane.worker.answer(timeout_s)
     if lane.is_candidate:
         answers.check_untouched(answer)
 
