@@ -8,7 +8,7 @@ MAX_SLOWED, nor what goes on for longer than REST_S, which delays the candidate'
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,56 +20,82 @@ from tritonexp.records import Status
 
 # how much slower the baseline may be in the rounds than alone
 MAX_SLOWED = 1.1
-# and how much later turns may begin: a switch takes some tenths of a millisecond
+# and how much later turns may begin: a switch takes some tenths of a millisecond, and what comes
+# before a turn's first event holds a replay, which is not as long each time
 MAX_LATE_US = 500.0
-# so late that what the candidate left behind may be there in the turns without it too
-LATE_ANYWAY_US = 1_000.0
+MAX_LATE_SHARE = 0.1
+# in these, where what the candidate left behind may be there after everybody's turns
+LATE_ANYWAY = 2
+# the quantile of a lane's gaps that is its own
+USUAL_GAP = 0.25
 TURNS = 5
 # of each kind, where it is in doubt
 CLOSE_TURNS = 15
 A_CALL, THE_WAIT = "a call", "the wait before a turn"
 
 # microseconds of several turns, of each of the two
-Times = Mapping[str, Sequence[float]]
+Times = dict[str, list[float]]
 TakeTurn = Callable[[Lane], float]
 
 
 def check_alone(
-    baseline: Lane, candidate: Lane, take_turn: TakeTurn, generator: np.random.Generator
+    baseline: Lane,
+    candidate: Lane,
+    known: Sequence[Lane],
+    take_turn: TakeTurn,
+    generator: np.random.Generator,
 ) -> None:
-    """Raise where the baseline had less of the GPU in the rounds than without the candidate.
+    """Raise where others had less of the GPU in the rounds than without the candidate.
 
-    `take_turn` takes a turn of a lane: microseconds of a call. Raises WorkerFailedError where it is
-    so in turns right after the candidate's, and DisturbedError where only the baseline's calls in
-    the rounds took longer: that was another program's doing.
+    `known` are the lanes of all others, `take_turn` takes a turn of a lane: microseconds of a call.
+    Raises WorkerFailedError where it is so in turns of the baseline right after the candidate's,
+    and DisturbedError where only its calls in the rounds took longer: that was another program's
+    doing.
     """
-    # clocks that are the worker's own tell of no wait
-    waits_us = candidate.left_us or baseline.gaps_us
-    in_rounds = {A_CALL: list(baseline.rounds_us)} | (
-        {THE_WAIT: list(waits_us)} if waits_us else {}
-    )
-    alone: dict[str, list[float]] = {what: [] for what in in_rounds}
+    alone: Times = {A_CALL: [], THE_WAIT: []}
     with candidate.worker.paused():
         for _ in range(TURNS):
             _watch(baseline, take_turn, alone, first=True)
-    is_late = float(np.median(waits_us or [0.0])) > LATE_ANYWAY_US
-    if is_late or any(_is_longer(what, in_rounds, alone) for what in in_rounds):
-        _look_closely(baseline, candidate, take_turn, generator, in_rounds)
+    is_slowed = baseline.median_us > MAX_SLOWED * float(np.median(alone[A_CALL]))
+    if is_slowed or _is_late(known):
+        _look_closely(baseline, candidate, take_turn, generator)
+    if is_slowed:
+        raise DisturbedError(
+            f"a call of the baseline took {baseline.median_us:.2f} us in the rounds and"
+            f" {np.median(alone[A_CALL]):.2f} us after them, and it is not the candidate's doing."
+            " Another program may be using the GPU: end it, and run this again."
+        )
+
+
+def _is_late(known: Sequence[Lane]) -> bool:
+    """Whether turns right after the candidate's began late, by what is usual in each lane.
+
+    Clocks that are the worker's own tell of no wait.
+    """
+    late_us, by_share = [], []
+    for lane in known:
+        for gap_us in lane.after_us:
+            late_us.append(gap_us - float(np.quantile(lane.gaps_us, USUAL_GAP)))
+            by_share.append(gap_us / _most_late_us(lane))
+    if not late_us:
+        return False
+    most_us = max(_most_late_us(lane) for lane in known)
+    return float(np.median(late_us)) > most_us or float(np.median(by_share)) > LATE_ANYWAY
+
+
+def _most_late_us(lane: Lane) -> float:
+    return max(MAX_LATE_US, MAX_LATE_SHARE * lane.median_us * lane.calls)
 
 
 def _look_closely(
-    baseline: Lane,
-    candidate: Lane,
-    take_turn: TakeTurn,
-    generator: np.random.Generator,
-    in_rounds: Times,
+    baseline: Lane, candidate: Lane, take_turn: TakeTurn, generator: np.random.Generator
 ) -> None:
-    """Find out who keeps the GPU from the baseline, by turns right after the candidate's and not.
+    """Raise where the baseline's turns right after the candidate's are worse than long after them.
 
     In an order that another program's turns cannot have too.
     """
-    alone: dict[str, list[float]] = {what: [] for what in in_rounds}
-    beside: dict[str, list[float]] = {what: [] for what in in_rounds}
+    alone: Times = {A_CALL: [], THE_WAIT: []}
+    beside: Times = {A_CALL: [], THE_WAIT: []}
     for is_beside in generator.permutation([True, False] * CLOSE_TURNS):
         if is_beside:
             take_turn(candidate)
@@ -78,38 +104,28 @@ def _look_closely(
         else:
             with candidate.worker.paused():
                 time.sleep(REST_S)
+                # a GPU that has rested is another than one that works
+                take_turn(baseline)
                 _watch(baseline, take_turn, alone, first=True)
-    told = {
-        what: f"{what} of the baseline took {np.median(times_us):.2f} us in the rounds,"
-        f" {np.median(beside[what]):.2f} us right after the candidate's turns later, and"
-        f" {np.median(alone[what]):.2f} us long after them"
-        for what, times_us in in_rounds.items()
-    }
-    for what, words in told.items():
-        if _is_longer(what, beside, alone) and is_more(beside[what], alone[what]):
+    for what, most_us in (
+        (A_CALL, MAX_SLOWED * float(np.median(alone[A_CALL]))),
+        (THE_WAIT, float(np.median(alone[THE_WAIT] or [0.0])) + _most_late_us(baseline)),
+    ):
+        times_us = beside[what]
+        if times_us and np.median(times_us) > most_us and is_more(times_us, alone[what]):
             raise WorkerFailedError(
-                Status.TAMPERING, f"{words}: what it began went on after its turn"
+                Status.TAMPERING,
+                f"{what} of the baseline took {np.median(times_us):.2f} us right after the"
+                f" candidate's turns, and {np.median(alone[what]):.2f} us long after them: what it"
+                " began went on after its turn",
             )
-    if _is_longer(A_CALL, in_rounds, alone):
-        raise DisturbedError(
-            f"{told[A_CALL]}. Another program may be using the GPU: end it, and run this again."
-        )
 
 
-def _watch(
-    baseline: Lane, take_turn: TakeTurn, times_us: dict[str, list[float]], *, first: bool = False
-) -> None:
+def _watch(baseline: Lane, take_turn: TakeTurn, times_us: Times, *, first: bool = False) -> None:
     """A turn of the baseline; `first` for one that does not come after another lane's."""
     if first:
         # which would begin with a switch from that one's context
         use_gpu()
+    known = len(baseline.gaps_us)
     times_us[A_CALL].append(take_turn(baseline))
-    if THE_WAIT in times_us:
-        times_us[THE_WAIT].append(baseline.gaps_us[-1])
-
-
-def _is_longer(what: str, times_us: Times, alone: Times) -> bool:
-    """Whether one of two times is longer than it could be by habit."""
-    alone_us = float(np.median(alone[what]))
-    most_us = MAX_SLOWED * alone_us if what == A_CALL else alone_us + MAX_LATE_US
-    return float(np.median(times_us[what])) > most_us
+    times_us[THE_WAIT] += baseline.gaps_us[known:]

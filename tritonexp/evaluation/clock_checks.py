@@ -6,6 +6,7 @@ of eager calls, of which only the worker tells.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -139,7 +140,9 @@ class _Span:
 
 def _measure(lane: Lane, setting: Setting, span_us: float) -> _Span:
     """Two requests that differ by about so much work."""
-    use_gpu()
+    # as it is before a turn of a candidate's in the rounds, but for a moment
+    with lane.worker.paused() if lane.is_candidate else contextlib.nullcontext():
+        use_gpu()
     few = setting.jittered(lane.count)
     once_us = lane.median_us * lane.calls
     more = min(MAX_COUNT, max(1, math.ceil(span_us / once_us * setting.generator.uniform(1, 1.3))))

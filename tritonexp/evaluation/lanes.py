@@ -52,8 +52,8 @@ class Lane:
     # of plain rounds: what a worker says that its replays took, and what else went by, see gap_of
     claimed_us: list[float] = field(default_factory=list)
     gaps_us: list[float] = field(default_factory=list)
-    # the gaps of others' turns that came right after one of its own
-    left_us: list[float] = field(default_factory=list)
+    # of them those of turns that came right after one of the candidate's
+    after_us: list[float] = field(default_factory=list)
     # of rounds by a clock that is the worker's own
     doubts: list[Doubt] = field(default_factory=list)
     host_us: float | None = None

@@ -443,6 +443,9 @@ class Referee:
             try:
                 return self._time_by(protocol, subjects, yardstick)
             except timing.CannotCaptureError as error:
+                for subject in subjects:
+                    if subject.name in error.lost:
+                        subject.fail(error.lost[subject.name])
                 self._progress(f"timing by events, since a graph cannot capture {error}")
                 protocol = dataclasses.replace(protocol, clock=Clock.EVENTS)
 

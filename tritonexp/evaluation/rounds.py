@@ -88,10 +88,11 @@ def _round(setting: Setting, lanes: Sequence[Lane]) -> None:
     """A turn of each lane that counts."""
     before: Lane | None = None
     for lane in _shuffled(setting, lanes):
+        known = len(lane.gaps_us)
         with in_turn(lane, lanes):
             guarded(take_turn, lane, setting)
         if before is not None and before.is_candidate:
-            before.left_us += lane.gaps_us[-1:]
+            lane.after_us += lane.gaps_us[known:]
         before = lane
 
 

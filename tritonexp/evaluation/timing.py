@@ -75,9 +75,11 @@ MAX_VERIFIED_SETS = 64
 class CannotCaptureError(Exception):
     """An implementation that cannot be captured in a CUDA graph: all are then timed by events."""
 
-    def __init__(self, failures: list[str]) -> None:
+    def __init__(self, failures: list[str], lanes: Sequence[Lane]) -> None:
         super().__init__("; ".join(failures))
         self.failures = tuple(failures)
+        # who failed otherwise meanwhile, by name
+        self.lost = {lane.name: lane.failure for lane in lanes if lane.failure is not None}
 
 
 def set_count(spec: Spec, size: Size, dtype: str, protocol: TimingProtocol, gpu: Gpu) -> int:
@@ -188,6 +190,8 @@ def _check_baseline(lanes: Sequence[Lane]) -> None:
 
 def _fill_sets(setting: Setting, lanes: Sequence[Lane]) -> None:
     sets = len(setting.sets)
+    # of an earlier time
+    setting.kept.clear()
     # two different ones where there are two
     chosen = setting.generator.permutation(sets)[:2]
     setting.witness, setting.mixed = int(chosen[0]), int(chosen[-1])
@@ -204,13 +208,14 @@ def _prepare(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> None:
     if setting.protocol.clock is Clock.GRAPH:
         # asked of all at once: compiling is work for the host, which has several cores
         for lane in lanes:
-            lane.worker.ask("capture", sets=setting.sets, passes=1)
+            if lane.failure is None:
+                lane.worker.ask("capture", sets=setting.sets, passes=1)
         failures: list[str] = []
         for lane in lanes:
             lane.calls = len(setting.sets)
             guarded(_captured, lane, failures, setting.timeout_s)
         if failures:
-            raise CannotCaptureError(failures)
+            raise CannotCaptureError(failures, lanes)
     else:
         # only events need the cache flushed; the host clock is the original study's, warm as it was
         flush_bytes = 4 * gpu.l2_bytes if setting.protocol.clock is Clock.EVENTS else 1
@@ -218,7 +223,8 @@ def _prepare(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> None:
             guarded(_prepare_events, lane, setting, flush_bytes)
     # each alone with the GPU
     for lane in lanes:
-        guarded(_choose_count, lane, setting)
+        with in_turn(lane, lanes):
+            guarded(_choose_count, lane, setting)
     # all at once
     for lane in lanes:
         guarded(_ask_longer, lane, setting)
@@ -341,7 +347,8 @@ def _verify_capture(setting: Setting, lanes: Sequence[Lane]) -> None:
         decoys = {index: setting.ordinary() for index in verified}
         results: dict[int, Results] = {index: {} for index in verified}
         for lane in watched:
-            guarded(_replay_on, lane, setting, fresh, decoys, results)
+            with in_turn(lane, watched):
+                guarded(_replay_on, lane, setting, fresh, decoys, results)
         for index, distribution in drawn.items():
             reasons = setting.judge(fresh[index], results[index])
             fail_wrong(watched, reasons, f"a captured call on {distribution} values")
@@ -374,8 +381,9 @@ def _replay_on(
 
 
 def _check_alone(setting: Setting, lanes: Sequence[Lane]) -> None:
-    """Fail a candidate that takes the GPU from the baseline."""
+    """Fail a candidate that takes the GPU from the others."""
     by_role = {lane.worker.implementation.role: lane for lane in lanes if lane.failure is None}
+    known = [lane for lane in lanes if not lane.is_candidate and lane.failure is None]
     candidate, baseline = by_role.get(Role.CANDIDATE), by_role.get(Role.BASELINE)
     if candidate is None or baseline is None:
         return
@@ -388,7 +396,7 @@ def _check_alone(setting: Setting, lanes: Sequence[Lane]) -> None:
             raise
 
     try:
-        check_alone(baseline, candidate, turn, setting.generator)
+        check_alone(baseline, candidate, known, turn, setting.generator)
     except WorkerFailedError as failure:
         if baseline.failure is None:
             candidate.failure = failure
