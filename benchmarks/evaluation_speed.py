@@ -75,10 +75,12 @@ def main(name: str, evaluations: int, overrides: list[str]) -> None:
                 f"{phase} {begun[following] - begun[phase]:.2f} s"
                 for phase, following in itertools.pairwise(there)
             ]
+            # of each size: more than are asked for where a verdict is open, see timing.max_rounds
+            rounds = [str(len(log.samples)) for log in evaluation.clock_logs]
             print(
                 f"{way}: {evaluation.status}, {len(evaluation.candidate.cases)} cases,"
                 f" {len(evaluation.trials)} implementations, {evaluation.duration_s:.2f} s:"
-                f" {'; '.join(seconds)}"
+                f" {'; '.join(seconds)}; rounds {', '.join(rounds)}"
             )
             return evaluation.duration_s
 
