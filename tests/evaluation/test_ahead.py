@@ -382,6 +382,15 @@ def test_who_is_late_is_not_waited_for_in_what_else_it_was_dealt(spec):
     assert list(compile_ahead.ready) == groups
 
 
+@pytest.mark.parametrize(("timeout_s", "patience_s"), [(5.0, 5.0), (600.0, ahead.PATIENCE_S)])
+def test_compiler_is_waited_for_no_longer_than_a_call(spec, timeout_s, patience_s):
+    """What hangs in a compiler hangs in a worker too, and has had its time then."""
+    groups = groups_of(spec, (64, 64))
+    compile_ahead = CompileAhead([MadeUpCompiler({}, DONE)], spec, groups, (), timeout_s)
+    (desk,) = compile_ahead.busy
+    assert desk.limit_s == desk.begin_s + patience_s
+
+
 def test_what_a_lost_compiler_was_dealt_goes_to_another(spec):
     """What it was at is a worker's, the rest is compiled all the same."""
     groups = groups_of(spec, (64, 64), (65, 64), (66, 64), (67, 64))

@@ -41,6 +41,7 @@ def crews():
         None,
         cores=5,
         sandbox=True,
+        timeout_s=20.0,
     )
     # so that it seems worth it, though the crews without a GPU have no compilers
     made._compilers = 1

@@ -50,6 +50,8 @@ class Desk:
     tasks: deque[Task]
     # since when it may be at the first of them
     begin_s: float
+    # how long it may be at one of them
+    patience_s: float
     # whether it has imported the file
     is_open: bool = False
     # whether it has taken too long, and nobody waits for it any more
@@ -69,7 +71,7 @@ class Desk:
     @property
     def limit_s(self) -> float:
         """When it will have taken too long, by the performance counter."""
-        return math.inf if self.is_late else self.begin_s + PATIENCE_S
+        return math.inf if self.is_late else self.begin_s + self.patience_s
 
 
 class CompileAhead:
@@ -84,8 +86,12 @@ class CompileAhead:
         spec: Spec,
         groups: Sequence[list[Case]],
         others: Sequence[list[Case]] = (),
+        timeout_s: float = math.inf,
     ) -> None:
-        """`others` are compiled too and never ready, since they are taken in another way."""
+        """`others` are compiled too and never ready, since they are taken in another way.
+
+        A compiler is waited for no longer than for a call of a worker, `timeout_s`.
+        """
         self.ready: deque[list[Case]] = deque()
         self._spec = spec
         kinds = {_kind_of(group) for group in groups}
@@ -97,7 +103,10 @@ class CompileAhead:
         self._more = {_kind_of(group) for group in more}
         now_s = time.perf_counter()
         self._end_s = now_s + BUDGET_S
-        self._desks = [Desk(compiler, deque([Task(now_s)]), now_s) for compiler in compilers]
+        patience_s = min(PATIENCE_S, timeout_s)
+        self._desks = [
+            Desk(compiler, deque([Task(now_s)]), now_s, patience_s) for compiler in compilers
+        ]
         # of each kind: all that its call took, and what of it Triton's compiler took
         self._spent: dict[Kind, tuple[float, float]] = {}
 
@@ -179,7 +188,7 @@ class CompileAhead:
         was_open, desk.is_open = desk.is_open, True
         desk.is_late, desk.begin_s = False, time.perf_counter()
         try:
-            answer = desk.compiler.answer(PATIENCE_S)
+            answer = desk.compiler.answer(desk.patience_s)
             if task.group is not None:
                 took_s = answers.time_of(answer, "elapsed_s")
                 compile_s, _ = answers.compiling_of(answer)

@@ -66,8 +66,10 @@ class Crews:
         *,
         cores: int,
         sandbox: bool,
+        timeout_s: float,
     ) -> None:
         self._operation = operation
+        self._timeout_s = timeout_s
         self._references = tuple(references)
         self._sizes = tuple(sizes)
         self._protocol = protocol
@@ -189,7 +191,9 @@ class Crews:
             gpu=self._gpu,
         )
         spec = self._operation.spec
-        ahead = CompileAhead(crew.compilers, spec, roster.groups, grouped(roster.left))
+        ahead = CompileAhead(
+            crew.compilers, spec, roster.groups, grouped(roster.left), self._timeout_s
+        )
         return Begun(candidate, roster, crew, ahead)
 
     @contextlib.contextmanager

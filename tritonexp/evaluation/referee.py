@@ -137,6 +137,7 @@ class Referee:
             self.gpu,
             cores=cores or available_cores(),
             sandbox=sandbox,
+            timeout_s=timeout_s,
         )
         self._clocks = ClockReader(self.gpu.uuid) if self.gpu else None
         self._profiler = Profiler(
