@@ -24,7 +24,8 @@ MAX_SLOWED = 1.1
 # before a turn's first event holds a replay, which is not as long each time
 MAX_LATE_US = 500.0
 MAX_LATE_SHARE = 0.1
-# in these, where what the candidate left behind may be there after everybody's turns
+# so many times that much, whatever is usual: what the candidate left behind may be there after
+# everybody's turns
 LATE_ANYWAY = 2
 # the quantile of a lane's gaps that is its own
 USUAL_GAP = 0.25

@@ -196,7 +196,7 @@ def _check_hidden(
     others: Sequence[Lane],
     take_more: Callable[[Sequence[Lane]], None],
 ) -> None:
-    """Raise where the rounds hid more time than the check, in which the worker told the truth.
+    """Raise where the rounds hid more time than the check, whose replays were timed from outside.
 
     A turn begins with a switch from another's context, which takes longer at times than the check's
     own switch does; that is so for all lanes alike.
