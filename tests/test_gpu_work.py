@@ -17,7 +17,7 @@ from candidates import RIGHT, candidate
 from tritonexp import operations
 from tritonexp.config import compose
 from tritonexp.errors import DisturbedError
-from tritonexp.evaluation import Referee
+from tritonexp.evaluation import Referee, environment, lease, quiet
 from tritonexp.evaluation.verification import Subject
 from tritonexp.records import Role, Status
 
@@ -209,16 +209,27 @@ def others_at_work():
             process.kill()
 
 
-def test_honest_kernel_beside_others_work_on_the_gpu_is_not_accused():
-    """What the referee copies comes late then, and so do answers: neither is the candidate's.
+def test_work_of_others_is_told_from_a_quiet_gpu():
+    """Copies of the referee's own take longer over some milliseconds, and only then."""
+    probe = quiet.Probe()
+    with lease.leased(environment.find_gpu().uuid):
+        assert probe.slowdown() < quiet.MAX_SLOWDOWN
+        with others_at_work():
+            assert probe.slowdown() > quiet.MAX_SLOWDOWN
+            with pytest.raises(DisturbedError, match="Another program is using the GPU"):
+                probe.check_quiet()
 
-    Where no times can be had, that is said, and nothing of the candidate.
+
+def test_nothing_is_said_of_a_kernel_beside_others_work():
+    """Its rounds may fit between the turns of another program where the baseline's do not.
+
+    What the referee copies comes late then, and so do answers: neither is the candidate's.
     """
-    # as short as a study's rounds: one may fit between two turns of the other's
+    # as short as a study's rounds
     protocol = dataclasses.replace(build.FEW_ROUNDS, window_us=compose([]).timing.window_us)
-    with others_at_work(), beside_the_baseline(protocol=protocol) as made:
-        try:
-            found = made.evaluate(candidate(RIGHT))
-        except DisturbedError:
-            return
-    assert (found.status, found.candidate.reason) == (Status.CORRECT, "")
+    with (
+        others_at_work(),
+        beside_the_baseline(protocol=protocol) as made,
+        pytest.raises(DisturbedError, match="Another program is using the GPU"),
+    ):
+        made.evaluate(candidate(RIGHT))

@@ -9,7 +9,7 @@ import sys
 import pytest
 from processes import is_running, wait_until
 
-from tritonexp.evaluation import sandbox
+from tritonexp.evaluation import confinement, sandbox
 
 SECRETS = ("ANTHROPIC_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_URI")
 
@@ -164,3 +164,36 @@ def test_process_dies_with_its_parent():
     process.wait(10)
     assert wait_until(lambda: not is_running(child))
     process.stdout.close()
+
+
+def test_threads_are_told_apart_from_the_one_that_serves():
+    """What an idle one ran stays as it is, what a busy one ran grows, and the first is not told."""
+    program = (
+        "import threading, time\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "def work():\n"
+        "    while True: sum(range(1000))\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "print(flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child:
+        try:
+            child.stdout.readline()
+            before_us = sandbox.threads_us(child.pid)
+            assert child.pid not in before_us
+            assert len(before_us) == 2
+            idle, busy = sorted(before_us)
+            assert wait_until(lambda: sandbox.threads_us(child.pid)[busy] > before_us[busy] + 1_000)
+            assert sandbox.threads_us(child.pid)[idle] <= before_us[idle] + 1_000
+        finally:
+            child.kill()
+    assert sandbox.threads_us(child.pid) == {}
+
+
+def test_kernel_tells_of_threads_or_the_record_says_that_it_does_not(monkeypatch):
+    """A check that cannot run is not passed in silence."""
+    assert sandbox.tells_of_threads()
+    assert "threads" not in confinement.description()
+    monkeypatch.setattr(sandbox, "tells_of_threads", lambda: False)
+    assert confinement.description().endswith("; this kernel does not tell how long threads ran")

@@ -9,6 +9,7 @@ clock by as long as its calls are to last. What CUDA adds is covered by the test
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import types
@@ -20,9 +21,9 @@ from candidates import RIGHT, candidate
 
 from tritonexp import operations
 from tritonexp.errors import DisturbedError, ReferenceFailedError
-from tritonexp.evaluation import alone_checks, clock_checks, rounds, timing
+from tritonexp.evaluation import alone_checks, clock_checks, quiet, rounds, timing
 from tritonexp.evaluation.inputs import make_arguments
-from tritonexp.evaluation.lanes import Lane
+from tritonexp.evaluation.lanes import Lane, Setting
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.memory import Arena
 from tritonexp.evaluation.process import WorkerFailedError
@@ -38,7 +39,8 @@ GPU = Gpu(
     uuid="0",
     compute_capability="9.0",
     sm_count=1,
-    memory_bytes=1 << 30,
+    # so small that more sets would not fit
+    memory_bytes=1 << 18,
     # so small that SETS sets of SIZE are four times it
     l2_bytes=SETS * SPEC.call_bytes(SIZE, "float32") // 4,
     shared_memory_per_block_bytes=1 << 16,
@@ -78,6 +80,8 @@ class FakeWorker:
         self._asked = collections.deque()
         self._sets = []
         self._passes = 1
+        # how long a thread of the process has run
+        self.ran_us = 0.0
 
     def ask(self, command, **fields):
         self.asked.append(command)
@@ -113,6 +117,9 @@ class FakeWorker:
         self.journal.append((self.implementation.name, "stopped", None))
         yield
         self.journal.append((self.implementation.name, "continued", None))
+
+    def threads_us(self):
+        return {1: self.ran_us, 2: self.ran_us / 2}
 
     def prepare_host(self):
         self.results = self.compute()
@@ -173,9 +180,9 @@ class MovedClock:
 CLOCK = MovedClock()
 
 
-def reference():
+def reference(call_us=100.0):
     """A fake of what the candidate is compared with."""
-    worker = FakeWorker("reference")
+    worker = FakeWorker("reference", call_us)
     changed = dataclasses.replace(worker.implementation, role=Role.CONTENDER)
     worker.implementation = changed
     return worker
@@ -232,13 +239,15 @@ class Failing(FakeWorker):
 
 @pytest.fixture(autouse=True)
 def _no_gpu_and_no_noise(monkeypatch):
-    for module in (rounds, alone_checks, clock_checks):
+    for module in (rounds, alone_checks, clock_checks, quiet):
         clock = types.SimpleNamespace(perf_counter=CLOCK.perf_counter, sleep=CLOCK.sleep)
         monkeypatch.setattr(module, "time", clock)
     # the arenas here lie in the CPU's memory: a write is there when it returns
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     for module in (alone_checks, clock_checks):
         monkeypatch.setattr(module, "use_gpu", lambda: None)
+    monkeypatch.setattr(quiet.Probe, "__init__", lambda self: None)
+    monkeypatch.setattr(quiet.Probe, "slowdown", lambda self: 1.0)
 
 
 @pytest.fixture
@@ -294,6 +303,58 @@ def test_lanes_take_turns_in_shuffled_order(take_turns):
     rounds = [tuple(played[i : i + 3]) for i in range(0, len(played), 3)]
     assert all(sorted(group) == names for group in rounds)
     assert len(set(rounds)) > 1
+
+
+def test_only_the_candidate_and_the_baseline_are_verified_in_rounds(take_turns):
+    """The others have no reason to idle, and their turns take time."""
+    baseline = FakeWorker("baseline")
+    baseline.implementation = dataclasses.replace(baseline.implementation, role=Role.BASELINE)
+    mine, baseline, other = take_turns(FakeWorker("mine"), baseline, reference())
+    exports = [lane.worker.commands.count("export") for lane in (mine, baseline, other)]
+    assert exports[0] == exports[1] > VERIFIED
+    # where the host's time is taken
+    assert exports[2] == 1
+
+
+def counts_of(lane, ask):
+    """The counts that a setting asks a lane for, and may."""
+    generator = np.random.default_rng(0)
+    setting = types.SimpleNamespace(generator=generator, _most=None)
+    setting._most = functools.partial(Setting._most, setting)
+    return {ask(setting, lane) for _ in range(200)}
+
+
+@pytest.mark.parametrize(
+    ("replays", "of_candidate", "of_others"),
+    [(0.3, {1, 2}, {1}), (1.0, {1, 2}, {1}), (2.5, {2, 3}, {2, 3}), (8.0, {6, 7, 8, 9, 10}, None)],
+)
+def test_counts_of_rounds(replays, of_candidate, of_others):
+    """They vary by a quarter; the candidate's always do, and no replay of one is never the last."""
+    workers = FakeWorker("mine"), reference()
+    mine, other = lanes = [Lane(worker, Clock.GRAPH, replays=replays) for worker in workers]
+    assert counts_of(mine, Setting.jittered) == of_candidate
+    assert counts_of(other, Setting.jittered) == (of_others or of_candidate)
+    for lane in lanes:
+        most = max(counts_of(lane, Setting.jittered))
+        assert counts_of(lane, Setting.up_to_a_round) == set(range(1, most + 1))
+    for worker in workers:
+        worker.arena.close()
+
+
+def test_replay_that_idles_in_some_places_of_a_turn_is_found_out(take_turns):
+    """Where its results are those that are seen, which may be in each place."""
+
+    class Lazy(FakeWorker):
+        def replay(self, count, poison=None, late=None):
+            stale = getattr(self, "results", None)
+            answer = super().replay(count, poison, late)
+            if poison is None and count == 1:
+                self.results = stale
+            return answer
+
+    found = [take_turns(Lazy("lazy", 300), reference(300))[0].failure for _ in range(12)]
+    statuses = {failure.status for failure in found if failure is not None}
+    assert statuses == {Status.STALE_RESULT}
 
 
 def test_counts_of_replays_cannot_be_foreseen(take_turns):
@@ -757,7 +818,7 @@ def test_constant_that_is_taken_off_each_time_is_a_mismatch(take_turns):
     class Constant(FakeWorker):
         def replay(self, count, poison=None, late=None):
             answer = super().replay(count, poison, late)
-            return {"elapsed_us": answer["elapsed_us"] - 160.0}
+            return {"elapsed_us": answer["elapsed_us"] - 300.0}
 
     protocol = dataclasses.replace(PROTOCOL, rounds=20, window_us=800.0)
     liar, honest = take_turns(Constant("liar"), reference(), protocol=protocol)
@@ -838,39 +899,47 @@ def test_one_interruption_of_the_check_is_no_mismatch(take_turns):
 LONGEST_TURN = 9
 
 
-@pytest.mark.parametrize("of_baseline", [1.5, 1.0])
-def test_who_is_slower_over_a_span_is_held_against_the_baseline(take_turns, of_baseline):
-    """Another program's turns may fit between rounds; where only the candidate is slow, it lies."""
-
-    def is_long(_, count):
-        return count > LONGEST_TURN
-
-    mine, baseline = take_turns(
-        Interrupted("mine", is_long, 1.5),
-        Interrupted("baseline", is_long, of_baseline, Role.BASELINE),
-    )
-    assert baseline.failure is None
-    if of_baseline > 1:
-        assert mine.failure is None
-    else:
-        assert mine.failure.status is Status.CLOCK_MISMATCH
-        assert "1.1 times" in mine.failure.reason
-    assert ("mine", "stopped", None) in mine.worker.journal
+def long_requests_take_longer():
+    """A candidate whose rounds are as fast as ever, and whose long requests are not."""
+    return Interrupted("mine", lambda _, count: count > LONGEST_TURN, 1.5)
 
 
-def test_whose_rounds_were_less_disturbed_is_not_who_lies(take_turns):
-    """Most of one's rounds fit between another program's turns and most of the other's do not."""
+def test_who_is_slower_over_a_span_lies(take_turns):
+    """Where nothing else has the GPU work, what is checked takes as long as what is timed."""
+    mine, other = take_turns(long_requests_take_longer(), reference())
+    assert mine.failure.status is Status.CLOCK_MISMATCH
+    assert "1.1 times" in mine.failure.reason
+    assert other.failure is None
 
-    def mostly(number, count):
-        return count > LONGEST_TURN or number % 4 > 0
 
-    mine, baseline = take_turns(
-        Interrupted("mine", lambda _, count: count > LONGEST_TURN, 1.5),
-        Interrupted("baseline", mostly, 1.5, Role.BASELINE),
-        protocol=dataclasses.replace(PROTOCOL, rounds=20),
-    )
-    assert baseline.median_us == pytest.approx(150, rel=0.01)
-    assert (mine.failure, baseline.failure) == (None, None)
+@pytest.mark.parametrize("looks", [0, 1], ids=["after-the-rounds", "where-it-is-accused"])
+def test_nobody_is_accused_beside_another_program(take_turns, monkeypatch, looks):
+    """Its turns on the GPU may come between long requests alone."""
+    seen = itertools.count()
+    slowdown = lambda self: 1.0 if next(seen) < looks else 2.1  # noqa: E731
+    monkeypatch.setattr(quiet.Probe, "slowdown", slowdown)
+    monkeypatch.setattr(timing, "DISTURBED_TRIES", 1)
+    with pytest.raises(DisturbedError, match=r"took 2.10 times as long over 8 ms as over 0.4 ms"):
+        take_turns(long_requests_take_longer(), reference())
+
+
+def test_times_beside_another_program_are_taken_again(take_turns, monkeypatch):
+    """Until it has ended; what was timed beside it counts for nobody."""
+    found = iter([2.1] * (1 + quiet.LOOKS) + [1.0])
+    monkeypatch.setattr(quiet.Probe, "slowdown", lambda self: next(found))
+    mine, other = take_turns(FakeWorker("mine"), reference())
+    assert (mine.failure, other.failure) == (None, None)
+    assert mine.worker.commands.count("capture") == 2
+    assert len(mine.rounds_us) == PROTOCOL.rounds
+
+
+def test_what_is_over_after_a_rest_is_not_another_programs(take_turns, monkeypatch):
+    """The candidate began it, and stands still meanwhile."""
+    found = iter([2.1, 2.1, 1.05, 2.1])
+    monkeypatch.setattr(quiet.Probe, "slowdown", lambda self: next(found))
+    mine, _ = take_turns(FakeWorker("mine"), reference())
+    assert mine.failure is None
+    assert mine.worker.commands.count("capture") == 1
 
 
 def test_candidate_is_not_accused_by_clocks_that_disagree_of_the_baseline_too(take_turns):
@@ -883,28 +952,12 @@ def test_candidate_is_not_accused_by_clocks_that_disagree_of_the_baseline_too(ta
 
 def test_reference_that_ends_where_the_machine_is_checked_keeps_its_failure(take_turns):
     """The candidate's is its own: that its clock lies."""
-    before = timing.COUNT_TRIES + PROTOCOL.rounds + VERIFIED
+    # of a contender nothing is verified
+    before = timing.COUNT_TRIES + PROTOCOL.rounds
     other = Failing("other", "replay", before, alive=False)
     other.implementation = dataclasses.replace(other.implementation, role=Role.CONTENDER)
     liar, other = take_turns(FakeWorker("liar", claimed=0.5), other)
     assert liar.failure.status is Status.CLOCK_MISMATCH
-    assert other.failure.status is Status.CRASHED
-
-
-def test_reference_that_ends_in_a_span_is_not_the_candidates_failure(take_turns):
-    """It is asked for one where the candidate seems slower over one."""
-
-    class Ending(FakeWorker):
-        def replay(self, count, poison=None, late=None):
-            if count > LONGEST_TURN:
-                self.alive = False
-                raise WorkerFailedError(Status.CRASHED, "ended in a span")
-            return super().replay(count, poison, late)
-
-    other = Ending("other")
-    other.implementation = dataclasses.replace(other.implementation, role=Role.CONTENDER)
-    mine, other = take_turns(Interrupted("mine", lambda _, count: count > LONGEST_TURN, 1.5), other)
-    assert mine.failure.status is Status.CLOCK_MISMATCH
     assert other.failure.status is Status.CRASHED
 
 
@@ -956,16 +1009,6 @@ def test_who_failed_is_not_asked_again_where_times_are_taken_again(take_turns):
     assert (mine.failure, baseline.failure) == (None, None)
     assert other.failure.status is Status.CRASHED
     assert other.worker.asked.count("capture") <= 2
-
-
-def test_baseline_is_asked_for_no_span_where_nobody_is_slower(take_turns):
-    """It is needed to judge who is, and takes time in each evaluation."""
-    baseline = FakeWorker("baseline")
-    baseline.implementation = dataclasses.replace(baseline.implementation, role=Role.BASELINE)
-    lanes = take_turns(FakeWorker("mine"), baseline)
-    assert [lane.failure for lane in lanes] == [None, None]
-    turns = PROTOCOL.rounds + VERIFIED + alone_checks.TURNS
-    assert baseline.commands.count("replay") == BEFORE_ROUNDS + turns
 
 
 def test_candidate_stands_still_when_it_is_anothers_turn(take_turns):
@@ -1056,6 +1099,51 @@ def test_what_was_replaced_or_set_aside_is_tampering(take_turns, answer, told):
     assert odd.failure.status is Status.TAMPERING
     assert told in odd.failure.reason
     assert honest.failure is None
+
+
+class Threaded(FakeWorker):
+    """Has a thread that runs for a while in each turn."""
+
+    def __init__(self, name, turn_us, role=Role.CANDIDATE):
+        super().__init__(name)
+        self.turn_us = turn_us
+        self.implementation = dataclasses.replace(self.implementation, role=role)
+
+    def replay(self, count, poison=None, late=None):
+        self.ran_us += self.turn_us
+        return super().replay(count, poison, late)
+
+
+@pytest.mark.parametrize(
+    ("candidate_us", "baseline_us", "is_found"),
+    [(0, 0, False), (40, 0, False), (60, 0, True), (1000, 0, True), (1000, 980, False)],
+)
+def test_threads_that_work_beside_replays_are_tampering(
+    take_turns, candidate_us, baseline_us, is_found
+):
+    """Unless the baseline's do so too: then it is what the machine does in each process."""
+    lanes = take_turns(
+        Threaded("mine", candidate_us), Threaded("baseline", baseline_us, Role.BASELINE)
+    )
+    assert [lane.failure is not None for lane in lanes] == [is_found, False]
+    if is_found:
+        assert lanes[0].failure.status is Status.TAMPERING
+        # of the two threads that there are, the one that runs longer
+        assert f"ran for {candidate_us} us" in lanes[0].failure.reason
+
+
+def test_a_thread_that_ran_once_is_nobodys(take_turns):
+    """Most turns decide."""
+
+    class Once(Threaded):
+        def replay(self, count, poison=None, late=None):
+            if self.commands.count("replay") == BEFORE_ROUNDS + 2:
+                self.ran_us += 5_000
+            return super().replay(count, poison, late)
+
+    (lane,) = take_turns(Once("mine", 0))
+    assert lane.failure is None
+    assert max(lane.threads_us) == 5_000
 
 
 def test_graph_is_verified_on_every_distribution(take_turns):
@@ -1201,6 +1289,18 @@ def test_number_of_sets_has_bounds():
     assert count(50 << 20, (1, 1)) == timing.MAX_SETS
     cold = count(50 << 20, (1024, 1024)) * SPEC.call_bytes(SPEC.size((1024, 1024)), "float32")
     assert cold >= 4 * (50 << 20)
+
+
+def test_sets_even_out_where_they_lie():
+    """As many as a part of the memory holds, for protocols that ask for cold data."""
+    large = dataclasses.replace(GPU, memory_bytes=128 << 30, l2_bytes=1 << 20)
+    warm = dataclasses.replace(PROTOCOL, cold_factor=1.0)
+    found = [
+        timing.set_count(SPEC, SPEC.size((rows, 1024)), "float32", PROTOCOL, large)
+        for rows in (1024, 4096, 16384, 1 << 20)
+    ]
+    assert found == [timing.EVEN_SETS, 32, 8, 2]
+    assert timing.set_count(SPEC, SPEC.size((1024, 1024)), "float32", warm, large) == 2
 
 
 def test_median_is_of_the_rounds():

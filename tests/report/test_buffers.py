@@ -5,11 +5,10 @@ import dataclasses
 import builders as build
 import pytest
 
+from tritonexp import operations
 from tritonexp.evaluation import timing
 from tritonexp.records import Clock, Size
 from tritonexp.report import buffers, closing, view
-
-L2_MIB = 60
 
 
 def said(extents=((1024, 1024),), brief=build.BRIEF, **protocol):
@@ -73,15 +72,18 @@ def test_other_clocks_do_not_rotate(clock):
     assert said(clock=clock) == ""
 
 
-def test_sets_follow_the_referees_rule():
-    """At least two, as many as fill the factor, at most 512."""
-    protocol = dataclasses.replace(build.PROTOCOL, cold_factor=4.0)
-    found = [
-        buffers.sets_of(size_bytes, L2_MIB * 2**20, protocol)
-        for size_bytes in (2**10, 2**23, 2**23 - 1, 2**30)
-    ]
-    assert found == [512, 30, 31, 2]
-    assert timing.MAX_SETS == buffers.MOST_SETS
+@pytest.mark.parametrize("cold_factor", [0.0, 1.0, 4.0, 40.0])
+@pytest.mark.parametrize("memory_gib", [1, 24, 140])
+def test_sets_follow_the_referees_rule(cold_factor, memory_gib):
+    """The same number as the referee's at every size, which the report cannot ask."""
+    protocol = dataclasses.replace(build.PROTOCOL, cold_factor=cold_factor)
+    gpu = dataclasses.replace(build.H200, memory_bytes=memory_gib << 30)
+    spec = operations.load("softmax").spec
+    for rows in (1, 64, 1023, 1024, 8192, 1 << 20):
+        size = spec.size((rows, 1024))
+        size_bytes = spec.call_bytes(size, "float32")
+        expected = timing.set_count(spec, size, "float32", protocol, gpu)
+        assert buffers.sets_of(size_bytes, gpu, protocol) == expected
 
 
 def test_report_says_of_its_own_sizes_what_holds():

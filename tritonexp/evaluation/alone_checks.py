@@ -1,8 +1,9 @@
-"""Holds the baseline's rounds against turns in which the candidate has nothing to do.
+"""Looks for what a candidate does beside its calls: in threads, and to the turns of others.
 
-The candidate's process is stopped in the turns of others, but what it began on the GPU may go on
-then: calls take longer, or turns begin late. Does not cover what slows the baseline by less than
-MAX_SLOWED, nor what goes on for longer than REST_S, which delays the candidate's next turn too.
+Its process is stopped in the turns of others, but what it began on the GPU may go on then: calls
+take longer, or turns begin late. Does not cover what slows the baseline by less than MAX_SLOWED,
+what goes on for longer than REST_S, which delays the candidate's next turn too, nor threads where
+the kernel does not tell how long they ran, which the record says of its sandbox.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tritonexp.errors import DisturbedError
-from tritonexp.evaluation.clock_checks import REST_S, is_more, use_gpu
+from tritonexp.evaluation.clock_checks import is_more
 from tritonexp.evaluation.lanes import Lane
 from tritonexp.evaluation.process import WorkerFailedError
+from tritonexp.evaluation.quiet import REST_S, use_gpu
 from tritonexp.records import Status
 
 # how much slower the baseline may be in the rounds than alone
@@ -34,9 +36,30 @@ TURNS = 5
 CLOSE_TURNS = 15
 A_CALL, THE_WAIT = "a call", "the wait before a turn"
 
+# how much longer a thread may have run in a turn than the baseline's: one that is continued looks
+# why, which takes some ten
+MAX_THREAD_US = 50.0
+
 # microseconds of several turns, of each of the two
 Times = dict[str, list[float]]
 TakeTurn = Callable[[Lane], float]
+
+
+def check_threads(candidate: Lane, known: Sequence[Lane]) -> None:
+    """Raise WorkerFailedError where a thread works in turns that only replay a graph.
+
+    Whoever has something done beside its calls needs one that waits for its time. `known` are lanes
+    of others, for what is usual.
+    """
+    usual_us = max((float(np.median(one.threads_us)) for one in known if one.threads_us), default=0)
+    ran_us = float(np.median(candidate.threads_us))
+    if ran_us - usual_us > MAX_THREAD_US:
+        raise WorkerFailedError(
+            Status.TAMPERING,
+            f"a thread of its process ran for {ran_us:.0f} us in a turn that only replayed a graph,"
+            f" and one of the baseline's for {usual_us:.0f} us; {MAX_THREAD_US:.0f} us more are"
+            " allowed. Have a thread end in the call that starts it.",
+        )
 
 
 def check_alone(

@@ -48,7 +48,7 @@ from tritonexp.records import (
 from tritonexp.user_cache import cache_folder
 
 # raised when what is timed, or how, changes, so that figures of an older way are not cited
-METHOD = 3
+METHOD = 4
 # as many as an ordinary evaluation has implementations; each two of them are a pair
 COPIES = 6
 # measurements until the workers are new ones, each in another's place: where they lie in memory

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import mannwhitneyu
 
 from tritonexp.errors import DisturbedError
 from tritonexp.evaluation import answers
 from tritonexp.evaluation.lanes import Doubt, Lane, Setting
 from tritonexp.evaluation.process import WorkerFailedError
+from tritonexp.evaluation.quiet import REST_S, use_gpu
 from tritonexp.records import Status
 
 # each is twice as long as the one before: on a loaded host two wake-ups are milliseconds apart
@@ -46,8 +46,6 @@ MAX_SLOWER = 1.1
 # of the GPU's work after a call's event: waiting for nothing takes some microseconds
 REST_US = 15.0
 REST_SHARE = 0.05
-# what a process began on the GPU before it was stopped is over by then
-REST_S = 0.2
 # that one's times are longer than another's by chance
 MAX_CHANCE = 1e-3
 
@@ -64,13 +62,14 @@ def check_clock(
     clocks watch the same replays, so a GPU that throttles meanwhile does not come between them.
     What a request takes beside its replays in the rounds is held against that of `others` there;
     `take_more` takes rounds of lanes anew, which tell nothing else.
-    Raises DisturbedError where one of the others, which have no reason to lie, is found to do so
-    too: then it is the machine.
+    Raises DisturbedError where another program has the GPU work, or one of the others, which have
+    no reason to lie, is found to do so too: then it is the machine.
     """
     try:
         _check(lane, setting, others, take_more)
     except WorkerFailedError as failure:
         if failure.status is Status.CLOCK_MISMATCH:
+            setting.probe.check_quiet(lane.worker)
             with lane.worker.paused():
                 time.sleep(REST_S)
                 _check_machine(setting, others, take_more)
@@ -116,9 +115,7 @@ def _check(
                 "the worker's clock and the referee's disagree on the same replays in"
                 f" {CLOCK_TRIES} tries: {'; '.join(seen)} us a call; {allowed:.0%} apart is allowed"
             )
-        elif slower > MAX_SLOWER and not any(
-            slower <= MAX_SLOWER * _slowdown(other, lane, setting, span_us) for other in others
-        ):
+        elif slower > MAX_SLOWER:
             why = (
                 f"a call took {found.referee_us:.2f} us by the referee's clock and"
                 f" {lane.median_us:.2f} us in the rounds; {MAX_SLOWER:g} times as long is allowed"
@@ -143,7 +140,7 @@ def _measure(lane: Lane, setting: Setting, span_us: float) -> _Span:
     # as it is before a turn of a candidate's in the rounds, but for a moment
     with lane.worker.paused() if lane.is_candidate else contextlib.nullcontext():
         use_gpu()
-    few = setting.jittered(lane.count)
+    few = setting.jittered(lane)
     once_us = lane.median_us * lane.calls
     more = min(MAX_COUNT, max(1, math.ceil(span_us / once_us * setting.generator.uniform(1, 1.3))))
     by_referee_us, by_worker_us, gaps_us = [], [], []
@@ -159,34 +156,8 @@ def _measure(lane: Lane, setting: Setting, span_us: float) -> _Span:
     return _Span(worker_us, referee_us, max(gaps_us))
 
 
-def _slowdown(known: Lane, judged: Lane, setting: Setting, span_us: float) -> float:
-    """How much slower a known lane is over a span than in the least disturbed of its rounds.
-
-    Where another program has its turns on the GPU, a round may fit between two of these and a span
-    not; of which lane most rounds do is chance. What is judged stands still meanwhile, or it could
-    see to that.
-    """
-    if known.failure is not None:
-        return 1.0
-    try:
-        with judged.worker.paused():
-            time.sleep(REST_S)
-            found = _measure(known, setting, span_us)
-    except WorkerFailedError as failure:
-        # not who is judged
-        known.failure = failure
-        return 1.0
-    return found.referee_us / min(known.rounds_us)
-
-
-def use_gpu() -> None:
-    """Be the last who used the GPU, as another lane is in the rounds: the switch takes a while."""
-    torch.zeros(1, device="cuda")
-    torch.cuda.synchronize()
-
-
 def gap_of(wall_us: float, claimed_us: float, count: int) -> float:
-    """What a request took beside its replays: one more than it is for comes first, see Worker."""
+    """What a request took beside its replays, of which one more leads, see Worker."""
     return wall_us - claimed_us * (count + 1) / count
 
 

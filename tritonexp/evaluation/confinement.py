@@ -31,6 +31,7 @@ import seccompy
 from landlockpy import AccessFS, AccessNet, Scope
 
 from tritonexp.errors import EvaluationError
+from tritonexp.evaluation import sandbox
 
 LIST = AccessFS.READ_DIR
 READ = AccessFS.READ_FILE | AccessFS.READ_DIR | AccessFS.EXECUTE
@@ -158,7 +159,10 @@ def check() -> None:
 
 def description() -> str:
     """What confines a worker here, for the record."""
-    return f"Landlock ABI {landlockpy.abi_version()}, seccomp, process group, resource limits"
+    # see alone_checks.py
+    blind = "" if sandbox.tells_of_threads() else "; this kernel does not tell how long threads ran"
+    abi = landlockpy.abi_version()
+    return f"Landlock ABI {abi}, seccomp, process group, resource limits{blind}"
 
 
 class Confinement:

@@ -15,6 +15,7 @@ from tritonexp.evaluation import answers, inputs
 from tritonexp.evaluation.clocks import ClockReader
 from tritonexp.evaluation.layout import Layout
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
+from tritonexp.evaluation.quiet import Probe
 from tritonexp.operations import Spec
 from tritonexp.records import Clock, Role, Size, Status, TimingProtocol
 
@@ -47,13 +48,17 @@ class Lane:
     worker: WorkerProcess
     clock: Clock
     calls: int = 1  # calls in one replay or request
-    count: int = 1  # replays or calls in one round
+    replays: float = 1.0  # of a graph in one round, about
+    count: int = 1  # calls in one round where there is no graph
     rounds_us: list[float] = field(default_factory=list)
     # of plain rounds: what a worker says that its replays took, and what else went by, see gap_of
     claimed_us: list[float] = field(default_factory=list)
     gaps_us: list[float] = field(default_factory=list)
     # of them those of turns that came right after one of the candidate's
     after_us: list[float] = field(default_factory=list)
+    # of the candidate and the baseline: how long a thread of the process ran beside the one that
+    # serves, at most
+    threads_us: list[float] = field(default_factory=list)
     # of rounds by a clock that is the worker's own
     doubts: list[Doubt] = field(default_factory=list)
     host_us: float | None = None
@@ -91,6 +96,7 @@ class Setting:
     draw: Draw
     judge: ResultsJudge
     clocks: ClockReader
+    probe: Probe
     timeout_s: float
     generator: np.random.Generator
     # two of the sets that are timed: one stays as it is, in the other a part is changed
@@ -117,10 +123,19 @@ class Setting:
         """A byte to overwrite results with."""
         return int(self.generator.integers(1, 256))
 
-    def jittered(self, count: int) -> int:
-        """A count near another, so that no count tells a round from a check."""
-        spread = max(1, round(JITTER * count))
-        return max(1, count + int(self.generator.integers(-spread, spread + 1)))
+    def jittered(self, lane: Lane) -> int:
+        """About as many replays as are a round of a lane; no number tells a round from a check."""
+        least = max(1, round((1 - JITTER) * lane.replays))
+        return int(self.generator.integers(least, self._most(lane, least) + 1))
+
+    def up_to_a_round(self, lane: Lane) -> int:
+        """So many that any replay of a lane's rounds may be the last, whose results are seen."""
+        return int(self.generator.integers(1, self._most(lane, 1) + 1))
+
+    def _most(self, lane: Lane, least: int) -> int:
+        most = max(least, round((1 + JITTER) * lane.replays))
+        # nobody else looks for what tells rounds apart
+        return max(most, least + 1) if lane.is_candidate else most
 
 
 def guarded(

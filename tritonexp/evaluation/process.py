@@ -224,6 +224,10 @@ class ChildProcess:
         """Seconds of processor time that it has used; what it started counts apart."""
         return sandbox.processor_s(self._process_id)
 
+    def threads_us(self) -> dict[int, float]:
+        """Microseconds that each of its threads has run but for the one that serves, by its id."""
+        return sandbox.threads_us(self._process_id)
+
     def kill(self) -> None:
         """Begin the worker's end; `close` waits for it."""
         if self.alive:

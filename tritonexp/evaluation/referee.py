@@ -29,6 +29,7 @@ from tritonexp.evaluation import (
     lease,
     looking,
     occupancy,
+    quiet,
     sandbox,
     source_checks,
     timed_kernels,
@@ -248,9 +249,9 @@ class Referee:
         # float64 reference and its temporaries in the referee, the rest once for each worker
         needed = workers * (2 * sets + WORKING_FACTOR) * call_bytes + 8 * call_bytes
         # values, those that replace them, and what two workers made of each
-        needed += 4 * min(sets, timing.MAX_VERIFIED_SETS) * call_bytes
+        needed += 4 * min(sets, timing.VERIFIED_AT_ONCE) * call_bytes
         scouted_bytes = min(call_bytes, MAX_SCOUTED_BYTES)
-        needed += (workers + scouts) * CONTEXT_BYTES
+        needed += (workers + scouts) * CONTEXT_BYTES + 2 * quiet.COPY_BYTES
         return needed + scouts * (1 + WORKING_FACTOR) * scouted_bytes
 
     def evaluate(

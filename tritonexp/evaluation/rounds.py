@@ -29,13 +29,15 @@ from tritonexp.evaluation.lanes import (
     read_results,
     write,
 )
-from tritonexp.records import Clock, ClockLog, ClockSample
+from tritonexp.records import Clock, ClockLog, ClockSample, Role
 
 # of the values of a set, in the round that changes some: so many that whoever computes a part of a
 # result is wrong about the rest, or so few that whoever looks at a part of its input sees no change
 MIXED_SHARES = (0.5, 1e-3)
 # of the rounds asked for: how many are added at a time where a verdict is open
 STEP_SHARE = 0.5
+# whose results and threads are looked at in the rounds: what is judged, and what it is judged by
+WATCHED = (Role.CANDIDATE, Role.BASELINE)
 
 
 def take_rounds(setting: Setting, lanes: Sequence[Lane]) -> ClockLog:
@@ -76,7 +78,7 @@ def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSamp
     for number in range(count):
         verified = {mixed: _mixed_round, same: _same_round}.get(number)
         if verified is not None:
-            verified(setting, _shuffled(setting, lanes))
+            verified(setting, _shuffled(setting, [lane for lane in lanes if _is_watched(lane)]))
             # what held the clocks back meanwhile is not the next round's
             setting.clocks.read()
         _round(setting, lanes)
@@ -94,6 +96,10 @@ def _round(setting: Setting, lanes: Sequence[Lane]) -> None:
         if before is not None and before.is_candidate:
             lane.after_us += lane.gaps_us[known:]
         before = lane
+
+
+def _is_watched(lane: Lane) -> bool:
+    return lane.worker.implementation.role in WATCHED
 
 
 def _shuffled(setting: Setting, lanes: Sequence[Lane]) -> list[Lane]:
@@ -202,7 +208,11 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
     `late` changes a set before the last of a graph's replays.
     """
     is_graph = lane.clock is Clock.GRAPH
-    count = setting.jittered(lane.count) if is_graph else lane.count
+    is_watched = is_graph and _is_watched(lane)
+    ran_us = lane.worker.threads_us() if is_watched else {}
+    count = lane.count
+    if is_graph:
+        count = setting.jittered(lane) if late is None else setting.up_to_a_round(lane)
     begin = time.perf_counter()
     if is_graph:
         answer = lane.worker.call("replay", setting.timeout_s, count=count, late=late)
@@ -220,4 +230,8 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
             wall_us = (time.perf_counter() - begin) * 1e6
             claimed_us = answers.time_of(answer, "elapsed_us")
             lane.doubts.append(doubt_of_wall(claimed_us, wall_us, count))
+    if is_watched:
+        later_us = lane.worker.threads_us()
+        beside_us = [us - ran_us.get(thread, 0.0) for thread, us in later_us.items()]
+        lane.threads_us.append(max(beside_us, default=0.0))
     return answers.time_of(answer, "elapsed_us") / (count * lane.calls)

@@ -131,6 +131,27 @@ def processor_s(process_id: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+def threads_us(process_id: int) -> dict[int, float]:
+    """Microseconds that each thread of a process but its first has run.
+
+    Empty where the process is gone, and where the kernel does not tell.
+    """
+    found = {}
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{process_id}/task").iterdir():
+            if thread.name != str(process_id):
+                # it may have ended
+                with contextlib.suppress(OSError):
+                    nanoseconds = (thread / "schedstat").read_bytes().split()[0]
+                    found[int(thread.name)] = int(nanoseconds) / 1e3
+    return found
+
+
+def tells_of_threads() -> bool:
+    """Whether the kernel tells how long threads have run."""
+    return Path("/proc/self/schedstat").exists()
+
+
 def watch(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
     """Wait for a process that leads its group, then kill what is left of that; whether in time."""
     descriptor = os.pidfd_open(child.pid)

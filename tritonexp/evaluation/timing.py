@@ -24,7 +24,7 @@ import torch
 
 from tritonexp.errors import DisturbedError, ReferenceFailedError
 from tritonexp.evaluation import answers
-from tritonexp.evaluation.alone_checks import check_alone
+from tritonexp.evaluation.alone_checks import check_alone, check_threads
 from tritonexp.evaluation.clock_checks import (
     HOST_TRIES,
     MAX_COUNT,
@@ -48,7 +48,8 @@ from tritonexp.evaluation.lanes import (
 )
 from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
-from tritonexp.evaluation.rounds import take_rounds, take_uncounted, turn_us
+from tritonexp.evaluation.quiet import Probe
+from tritonexp.evaluation.rounds import WATCHED, take_rounds, take_uncounted, turn_us
 from tritonexp.operations import Spec
 from tritonexp.records import (
     Clock,
@@ -61,6 +62,12 @@ from tritonexp.records import (
 )
 
 MAX_SETS = 512
+# with a smaller factor a protocol does not ask for cold data
+COLD_FACTOR = 1.0
+# where tensors lie in memory makes a difference of some tenths of a percent, which several even
+# out: so many sets at least, as far as this part of the GPU's memory holds them
+EVEN_SETS = 64
+EVEN_SHARE = 1 / 128
 # an eager call's set count: each is cold by the flush, several only so that addresses change
 EVENT_SETS = 4
 # a graph shorter than this would show the gap between two replays
@@ -70,6 +77,7 @@ COUNT_TRIES = 3
 DISTURBED_TRIES = 3
 # of small sets there may be hundreds
 MAX_VERIFIED_SETS = 64
+VERIFIED_AT_ONCE = 16
 
 
 class CannotCaptureError(Exception):
@@ -88,8 +96,11 @@ def set_count(spec: Spec, size: Size, dtype: str, protocol: TimingProtocol, gpu:
         return 1
     if protocol.clock is Clock.EVENTS:
         return EVENT_SETS
-    wanted = math.ceil(protocol.cold_factor * gpu.l2_bytes / spec.call_bytes(size, dtype))
-    return min(MAX_SETS, max(2, wanted))
+    call_bytes = spec.call_bytes(size, dtype)
+    wanted = max(2, math.ceil(protocol.cold_factor * gpu.l2_bytes / call_bytes))
+    if protocol.cold_factor > COLD_FACTOR:
+        wanted = max(wanted, min(EVEN_SETS, int(EVEN_SHARE * gpu.memory_bytes / call_bytes)))
+    return min(MAX_SETS, wanted)
 
 
 def most_sets(spec: Spec, size: Size, dtype: str, protocol: TimingProtocol, gpu: Gpu) -> int:
@@ -131,6 +142,7 @@ def time_in_turns(
         draw=draw,
         judge=judge,
         clocks=clocks,
+        probe=Probe(),
         timeout_s=timeout_s,
         generator=np.random.default_rng(secrets.randbits(64)),
     )
@@ -159,12 +171,16 @@ def _time(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> ClockLog:
         _check_baseline(lanes)
     log = take_rounds(setting, lanes)
     _check_baseline(lanes)
+    if protocol.clock is not Clock.HOST:
+        judged = (lane.worker for lane in lanes if lane.is_candidate and lane.worker.alive)
+        setting.probe.check_quiet(next(judged, None))
     # what is no candidate is known, and has no reason to lie
     known = [lane for lane in lanes if not lane.is_candidate and lane.failure is None]
     for lane in lanes:
         if not lane.is_candidate:
             continue
         if lane.clock is Clock.GRAPH:
+            guarded(check_threads, lane, known)
             take_more = functools.partial(take_uncounted, setting)
             guarded(check_clock, lane, setting, known, take_more)
         else:
@@ -312,7 +328,7 @@ def _choose_count(lane: Lane, setting: Setting) -> None:
     passes = min(MAX_PASSES, math.ceil(GRAPH_US / once_us))
     # what will be asked for, whatever the worker says that it captured
     lane.calls = passes * len(sets)
-    lane.count = min(MAX_COUNT, max(1, round(protocol.window_us / (passes * once_us))))
+    lane.replays = min(MAX_COUNT, protocol.window_us / (passes * once_us))
 
 
 def _ask_longer(lane: Lane, setting: Setting) -> None:
@@ -334,18 +350,17 @@ def _verify_capture(setting: Setting, lanes: Sequence[Lane]) -> None:
     some of the sets.
     """
     # the baseline's own error is what the candidate's is judged by
-    roles = (Role.CANDIDATE, Role.BASELINE)
-    watched = [lane for lane in lanes if lane.worker.implementation.role in roles]
+    watched = [lane for lane in lanes if lane.worker.implementation.role in WATCHED]
     distributions = deque(setting.spec.distributions)
-    verified = setting.generator.permutation(len(setting.sets))[:MAX_VERIFIED_SETS].tolist()
-    is_first = True
-    while is_first or distributions:
-        is_first = False
-        drawn = {index: _next_of(distributions, setting) for index in verified}
+    left = setting.generator.permutation(len(setting.sets))[:MAX_VERIFIED_SETS].tolist()
+    while left or distributions:
+        here, left = left[:VERIFIED_AT_ONCE], left[VERIFIED_AT_ONCE:]
+        here = here or setting.generator.permutation(len(setting.sets))[:VERIFIED_AT_ONCE].tolist()
+        drawn = {index: _next_of(distributions, setting) for index in here}
         fresh = {index: setting.draw(distribution) for index, distribution in drawn.items()}
         # one for each: sets that hold the same could have one result for all
-        decoys = {index: setting.ordinary() for index in verified}
-        results: dict[int, Results] = {index: {} for index in verified}
+        decoys = {index: setting.ordinary() for index in here}
+        results: dict[int, Results] = {index: {} for index in here}
         for lane in watched:
             with in_turn(lane, watched):
                 guarded(_replay_on, lane, setting, fresh, decoys, results)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 
-from tritonexp.records import Clock, Evaluation, OperationBrief, Size, TimingProtocol
+from tritonexp.records import Clock, Evaluation, Gpu, OperationBrief, Size, TimingProtocol
 from tritonexp.report import ceiling, words
 
 # the least and the most sets of buffers, as the referee has them
 LEAST_SETS, MOST_SETS = 2, 512
+# as many at least as this part of the GPU's memory holds
+EVEN_SETS, EVEN_SHARE = 64, 1 / 128
 # with a smaller factor a protocol does not ask for cold data
 LEAST_FACTOR = 1.0
 
@@ -45,7 +47,7 @@ def sentence(brief: OperationBrief, evaluation: Evaluation) -> str:
         size_bytes = ceiling.call_bytes(brief, size, evaluation.dtype)
         if size_bytes is None or gpu is None:
             return f"Calls were made on {in_short(protocol)}."
-        sets = sets_of(size_bytes, gpu.l2_bytes, protocol)
+        sets = sets_of(size_bytes, gpu, protocol)
         held = sets * size_bytes / gpu.l2_bytes
         if protocol.cold_factor > LEAST_FACTOR and held >= protocol.cold_factor:
             cold.append(size)
@@ -69,10 +71,12 @@ def sentence(brief: OperationBrief, evaluation: Evaluation) -> str:
     return " ".join(told)
 
 
-def sets_of(size_bytes: int, l2_bytes: int, protocol: TimingProtocol) -> int:
+def sets_of(size_bytes: int, gpu: Gpu, protocol: TimingProtocol) -> int:
     """How many sets of buffers calls of so many bytes rotate through."""
-    wanted = math.ceil(protocol.cold_factor * l2_bytes / size_bytes)
-    return min(MOST_SETS, max(LEAST_SETS, wanted))
+    wanted = max(LEAST_SETS, math.ceil(protocol.cold_factor * gpu.l2_bytes / size_bytes))
+    if protocol.cold_factor > LEAST_FACTOR:
+        wanted = max(wanted, min(EVEN_SETS, int(EVEN_SHARE * gpu.memory_bytes / size_bytes)))
+    return min(MOST_SETS, wanted)
 
 
 def _is_flushed(evaluation: Evaluation, size: Size) -> bool:
