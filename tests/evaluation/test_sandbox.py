@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from processes import is_running, wait_until
@@ -191,9 +192,25 @@ def test_threads_are_told_apart_from_the_one_that_serves():
     assert sandbox.threads_us(child.pid) == {}
 
 
+def stand_in_for(text):
+    """Reads a text, or finds no file."""
+
+    def read_text(path):
+        assert path == Path("/proc/self/schedstat")
+        if text is None:
+            raise FileNotFoundError(path)
+        return text
+
+    return read_text
+
+
 def test_kernel_tells_of_threads_or_the_record_says_that_it_does_not(monkeypatch):
     """A check that cannot run is not passed in silence."""
     assert sandbox.tells_of_threads()
+    with monkeypatch.context() as patched:
+        for text in ("0 0 0\n", None):
+            patched.setattr(sandbox.Path, "read_text", stand_in_for(text))
+            assert not sandbox.tells_of_threads()
     assert "threads" not in confinement.description()
     monkeypatch.setattr(sandbox, "tells_of_threads", lambda: False)
     assert confinement.description().endswith("; this kernel does not tell how long threads ran")

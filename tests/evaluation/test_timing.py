@@ -119,7 +119,7 @@ class FakeWorker:
         self.journal.append((self.implementation.name, "continued", None))
 
     def threads_us(self):
-        return {1: self.ran_us, 2: self.ran_us / 2}
+        return {1: self.ran_us, 2: 7.0}
 
     def prepare_host(self):
         self.results = self.compute()
@@ -1116,7 +1116,7 @@ class Threaded(FakeWorker):
 
 @pytest.mark.parametrize(
     ("candidate_us", "baseline_us", "is_found"),
-    [(0, 0, False), (40, 0, False), (60, 0, True), (1000, 0, True), (1000, 980, False)],
+    [(0, 0, False), (65, 0, False), (75, 0, True), (1000, 0, True), (1000, 960, False)],
 )
 def test_threads_that_work_beside_replays_are_tampering(
     take_turns, candidate_us, baseline_us, is_found
@@ -1128,8 +1128,26 @@ def test_threads_that_work_beside_replays_are_tampering(
     assert [lane.failure is not None for lane in lanes] == [is_found, False]
     if is_found:
         assert lanes[0].failure.status is Status.TAMPERING
-        # of the two threads that there are, the one that runs longer
-        assert f"ran for {candidate_us} us" in lanes[0].failure.reason
+        busy_us = candidate_us - alone_checks.CONTINUED_US
+        assert f"were busy for {busy_us:.0f} us" in lanes[0].failure.reason
+
+
+@pytest.mark.parametrize(
+    ("before_us", "after_us", "expected_us"),
+    [
+        ({}, {}, 0),
+        ({1: 5.0, 2: 7.0}, {1: 5.0, 2: 7.0}, 0),
+        ({1: 5.0, 2: 7.0}, {1: 23.0, 2: 27.0}, 0),
+        ({1: 5.0, 2: 7.0}, {1: 125.0, 2: 127.0}, 200),
+        ({1: 5.0}, {1: 5.0, 2: 0.0}, 1500),
+        ({1: 5.0, 2: 9.0}, {1: 5.0}, 1500),
+        ({1: 5.0}, {2: 5.0}, 1500),
+    ],
+    ids=["none", "idle", "continued", "busy", "came", "went", "relay"],
+)
+def test_threads_are_busy_beyond_being_continued(before_us, after_us, expected_us):
+    """And for all of a turn where one began or ended in it, since nobody tells of that one."""
+    assert alone_checks.busy_us(before_us, after_us, 1500) == expected_us
 
 
 def test_a_thread_that_ran_once_is_nobodys(take_turns):
@@ -1143,7 +1161,7 @@ def test_a_thread_that_ran_once_is_nobodys(take_turns):
 
     (lane,) = take_turns(Once("mine", 0))
     assert lane.failure is None
-    assert max(lane.threads_us) == 5_000
+    assert max(lane.threads_us) > 4_000
 
 
 def test_graph_is_verified_on_every_distribution(take_turns):

@@ -3,6 +3,7 @@
 Launches on a GPU are shown on stand-ins for compiled kernels; the tests marked gpu show them whole.
 """
 
+import builtins
 import functools
 import time
 import types
@@ -142,6 +143,25 @@ def test_guard_names_what_was_replaced(monkeypatch, owner, name, told):
     assert found.endswith(told)
     monkeypatch.undo()
     assert guard.replaced() == []
+
+
+def test_guard_knows_what_a_function_does(monkeypatch):
+    """It can be replaced within the function, which stays the same."""
+    guard = Guard()
+    monkeypatch.setattr(triton.testing.do_bench, "__code__", (lambda fn: 0).__code__)
+    (found,) = guard.replaced()
+    assert found.endswith("triton.testing.do_bench")
+
+
+@pytest.mark.parametrize("name", ["range", "isinstance", "super", "getattr"])
+def test_guard_watches_what_every_module_calls(monkeypatch, name):
+    """The worker's own functions call them too."""
+    guard = Guard()
+    original = getattr(builtins, name)
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, name, lambda *_: original)
+        found = guard.replaced()
+    assert found == [f"builtins.{name}"]
 
 
 def test_guard_takes_more_to_watch(monkeypatch):

@@ -56,8 +56,8 @@ class Lane:
     gaps_us: list[float] = field(default_factory=list)
     # of them those of turns that came right after one of the candidate's
     after_us: list[float] = field(default_factory=list)
-    # of the candidate and the baseline: how long a thread of the process ran beside the one that
-    # serves, at most
+    # of the candidate and the baseline: how long threads of the process were busy beside the one
+    # that serves
     threads_us: list[float] = field(default_factory=list)
     # of rounds by a clock that is the worker's own
     doubts: list[Doubt] = field(default_factory=list)

@@ -18,6 +18,7 @@ import torch
 
 from tritonexp import statistics
 from tritonexp.evaluation import answers, clocks
+from tritonexp.evaluation.alone_checks import busy_us
 from tritonexp.evaluation.clock_checks import doubt_of_rest, doubt_of_wall, gap_of
 from tritonexp.evaluation.lanes import (
     Lane,
@@ -231,7 +232,6 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
             claimed_us = answers.time_of(answer, "elapsed_us")
             lane.doubts.append(doubt_of_wall(claimed_us, wall_us, count))
     if is_watched:
-        later_us = lane.worker.threads_us()
-        beside_us = [us - ran_us.get(thread, 0.0) for thread, us in later_us.items()]
-        lane.threads_us.append(max(beside_us, default=0.0))
+        wall_us = (time.perf_counter() - begin) * 1e6
+        lane.threads_us.append(busy_us(ran_us, lane.worker.threads_us(), wall_us))
     return answers.time_of(answer, "elapsed_us") / (count * lane.calls)

@@ -7,6 +7,7 @@ the referee sees from outside.
 
 from __future__ import annotations
 
+import builtins
 import math
 import time
 from collections import Counter
@@ -20,6 +21,8 @@ from triton.compiler.compiler import CompiledKernel
 from triton.runtime.autotuner import Autotuner
 from triton.runtime.interpreter import GridExecutor
 
+_getattr = getattr
+
 # what an implementation has no honest reason to replace: (owner, attributes)
 _GUARDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (time, ("perf_counter", "perf_counter_ns", "monotonic", "time")),
@@ -32,6 +35,8 @@ _GUARDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (triton.testing, ("do_bench", "do_bench_cudagraph", "assert_close")),
     (CompiledKernel, ("launch_metadata", "run", "_init_handles")),
     (GridExecutor, ("__call__",)),
+    # whoever calls one of these, a name of its own module's apart, calls what stands here
+    (builtins, tuple(name for name, value in vars(builtins).items() if callable(value))),
 )
 
 
@@ -40,25 +45,31 @@ def callables_of(module: ModuleType) -> tuple[str, ...]:
     return tuple(name for name, value in vars(module).items() if callable(value))
 
 
+def _code_of(value: Any) -> Any:
+    """What a function of Python's does, which can be replaced within it."""
+    return _getattr(value, "__code__", None)
+
+
 class Guard:
     """Knows what was there before an implementation was imported."""
 
     def __init__(self, *more: tuple[Any, tuple[str, ...]]) -> None:
         """`more` adds owners and the names of their attributes."""
         self._known = [
-            (owner, name, getattr(owner, name))
+            (owner, name, value, _code_of(value))
             for owner, names in (*_GUARDED, *more)
             for name in names
-            if hasattr(owner, name)
+            if (value := getattr(owner, name, None)) is not None
         ]
 
     def replaced(self) -> list[str]:
         """The names of what is no longer what it was."""
         return [
-            f"{getattr(owner, '__module__', None) or ''}.{owner.__name__}.{name}".lstrip(".")
-            for owner, name, known in self._known
+            f"{_getattr(owner, '__module__', None) or ''}.{owner.__name__}.{name}".lstrip(".")
+            for owner, name, known, code in self._known
             # functions of a class written in C are made anew at each look
-            if (found := getattr(owner, name, None)) is not known and found != known
+            if ((found := _getattr(owner, name, None)) is not known and found != known)
+            or _code_of(found) is not code
         ]
 
 

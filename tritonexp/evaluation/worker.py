@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 
-from tritonexp.evaluation import channel, graphs, memory, serving, watching
+from tritonexp.evaluation import channel, graphs, hooks, memory, serving, watching
 from tritonexp.evaluation.channel import Channel
 from tritonexp.evaluation.compiling import CompileClock
 from tritonexp.evaluation.counting import Requests
+from tritonexp.evaluation.hooks import Hooks
 from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.memory import attach, view
 from tritonexp.evaluation.serving import serve
@@ -38,14 +39,15 @@ _Event, _CUDAGraph, _graph = torch.cuda.Event, torch.cuda.CUDAGraph, torch.cuda.
 _record, _elapsed_time = _Event.record, _Event.elapsed_time
 _wait_for_event, _replay = _Event.synchronize, _CUDAGraph.replay
 # modules of ours that answers come from
-_OURS = (channel, graphs, memory, serving, watching)
+_OURS = (channel, graphs, hooks, memory, serving, watching)
 
 
 class Worker:
     """One implementation and the arena that it works on."""
 
-    def __init__(self, seal: Callable[[], None]) -> None:
+    def __init__(self, seal: Callable[[], None], hooks: Hooks) -> None:
         self._seal = seal
+        self._hooks = hooks
         self._guard = Guard(
             (Worker, tuple(COMMANDS)),
             (Launches, ("__enter__",)),
@@ -123,7 +125,7 @@ class Worker:
             "results": described,
             "copied": copied,
             "launched": dict(launches.counts),
-            "replaced": self._guard.replaced(),
+            "replaced": self._replaced(),
             "call_s": call_s,
             # the interpreter compiles nothing
             "compile_s": clock.compile_s if self._compiles_here else None,
@@ -327,11 +329,13 @@ class Worker:
             "kernels": [[name, *figures] for name, figures in kernels.items()],
             "launched": dict(launches.counts),
             "work": work,
-            "replaced": self._guard.replaced(),
+            "replaced": self._replaced(),
         }
 
     def release(self) -> dict[str, Any]:
         """Let go of the graph, the sets and their results; tells what else was tampered with."""
+        # before anything that may have been replaced is called
+        replaced = self._replaced()
         self._graph = None
         self._flush = None
         self._sets, self._set_results, self._results = [], [], ()
@@ -340,7 +344,10 @@ class Worker:
             _synchronize()
             torch.cuda.empty_cache()
             persisting_bytes = max(0, watching.persisting_l2_bytes() - self._persisting_bytes)
-        return {"replaced": self._guard.replaced(), "persisting_l2_bytes": persisting_bytes}
+        return {"replaced": replaced, "persisting_l2_bytes": persisting_bytes}
+
+    def _replaced(self) -> list[str]:
+        return [*self._guard.replaced(), *self._hooks.found]
 
     def _call(self, values: list[Any]) -> Any:
         result = self._function(*values)
@@ -413,6 +420,9 @@ COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(
     {name: method for name, method in vars(Worker).items() if not name.startswith("_")}
 )
 
+# of them those in which no implementation is called, nor anything of it to run
+UNCALLED = frozenset({"ready", "attach", "replay", "export", "can_profile", "release"})
+
 
 class MissingEntryPointError(Exception):
     """The implementation's file defines no function of the operation's name."""
@@ -450,8 +460,21 @@ def start_profiler() -> None:
 
 def main(channel: Channel, seal: Callable[[], None]) -> None:
     """Serve requests until the referee ends the process."""
-    worker = Worker(seal)
-    serve(channel, {name: functools.partial(method, worker) for name, method in COMMANDS.items()})
+    hooks = Hooks()
+    worker = Worker(seal, hooks)
+
+    def disarmed(name: str, method: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        def command(**arguments: Any) -> dict[str, Any]:
+            if name not in UNCALLED:
+                hooks.allow()
+            try:
+                return method(worker, **arguments)
+            finally:
+                hooks.disarm()
+
+        return command
+
+    serve(channel, {name: disarmed(name, method) for name, method in COMMANDS.items()})
 
 
 def _work_of(graph: torch.cuda.CUDAGraph, launches: Launches) -> list[dict[str, Any]]:

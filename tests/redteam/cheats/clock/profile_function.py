@@ -1,0 +1,53 @@
+"""An honest kernel; a profile function has the GPU work for a millisecond when the worker has ended
+its turn, so that who comes next looks slower than it is.
+
+operation: softmax
+status: TAMPERING
+interpreter: TAMPERING
+"""
+
+import sys
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, output_ptr, n_cols, BLOCK_SIZE: tl.constexpr):
+    row_start = tl.program_id(0).to(tl.int64) * n_cols
+    cols = tl.arange(0, BLOCK_SIZE)
+    inside = cols < n_cols
+    x = tl.load(x_ptr + row_start + cols, mask=inside, other=-float("inf")).to(tl.float32)
+    numerator = tl.exp(x - tl.max(x, axis=0))
+    tl.store(output_ptr + row_start + cols, numerator / tl.sum(numerator, axis=0), mask=inside)
+
+
+def fused(x, output):
+    block_size = triton.next_power_of_2(x.shape[1])
+    softmax_kernel[(x.shape[0],)](x, output, x.shape[1], BLOCK_SIZE=block_size, num_warps=8)
+    return output
+
+
+def disturb():
+    if BUFFERS:
+        torch.matmul(BUFFERS[0], BUFFERS[0], out=BUFFERS[1])
+
+
+BUFFERS = []
+if torch.cuda.is_available():
+    BUFFERS += torch.ones(2, 8192, 8192, device="cuda", dtype=torch.half)
+    disturb()
+    torch.cuda.synchronize()
+
+
+def watch(frame, event, argument):
+    if event == "return" and frame.f_code.co_name == "replay":
+        disturb()
+
+
+sys.setprofile(watch)
+
+
+def softmax(x):
+    return fused(x, torch.empty_like(x))
