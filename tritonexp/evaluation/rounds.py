@@ -208,30 +208,32 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
 
     `late` changes a set before the last of a graph's replays.
     """
-    is_graph = lane.clock is Clock.GRAPH
-    is_watched = is_graph and _is_watched(lane)
-    ran_us = lane.worker.threads_us() if is_watched else {}
-    count = lane.count
-    if is_graph:
-        count = setting.jittered(lane) if late is None else setting.up_to_a_round(lane)
+    if lane.clock is Clock.GRAPH:
+        return _graph_turn_us(lane, setting, late)
+    command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
     begin = time.perf_counter()
-    if is_graph:
-        answer = lane.worker.call("replay", setting.timeout_s, count=count, late=late)
-        claimed_us = answers.time_of(answer, "elapsed_us")
-        if late is None:
-            lane.claimed_us.append(claimed_us)
-            wall_us = (time.perf_counter() - begin) * 1e6
-            lane.gaps_us.append(gap_of(wall_us, claimed_us, count))
-    else:
-        command = "time_events" if lane.clock is Clock.EVENTS else "time_burst"
-        answer = lane.worker.call(command, setting.timeout_s, count=count)
-        if lane.clock is Clock.EVENTS:
-            lane.doubts.append(doubt_of_rest(answer, count))
-        else:
-            wall_us = (time.perf_counter() - begin) * 1e6
-            claimed_us = answers.time_of(answer, "elapsed_us")
-            lane.doubts.append(doubt_of_wall(claimed_us, wall_us, count))
+    answer = lane.worker.call(command, setting.timeout_s, count=lane.count)
+    wall_us = (time.perf_counter() - begin) * 1e6
+    elapsed_us = answers.time_of(answer, "elapsed_us")
+    lane.doubts.append(
+        doubt_of_rest(answer, lane.count)
+        if lane.clock is Clock.EVENTS
+        else doubt_of_wall(elapsed_us, wall_us, lane.count)
+    )
+    return elapsed_us / (lane.count * lane.calls)
+
+
+def _graph_turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None) -> float:
+    is_watched = _is_watched(lane)
+    count = setting.jittered(lane) if late is None else setting.up_to_a_round(lane)
+    ran_us = lane.worker.threads_us() if is_watched else {}
+    begin = time.perf_counter()
+    answer = lane.worker.call("replay", setting.timeout_s, count=count, late=late)
+    wall_us = (time.perf_counter() - begin) * 1e6
     if is_watched:
-        wall_us = (time.perf_counter() - begin) * 1e6
         lane.threads_us.append(busy_us(ran_us, lane.worker.threads_us(), wall_us))
-    return answers.time_of(answer, "elapsed_us") / (count * lane.calls)
+    elapsed_us = answers.time_of(answer, "elapsed_us")
+    if late is None:
+        lane.claimed_us.append(elapsed_us)
+        lane.gaps_us.append(gap_of(wall_us, elapsed_us, count))
+    return elapsed_us / (count * lane.calls)
