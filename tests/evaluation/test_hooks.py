@@ -61,6 +61,56 @@ print(*hooks.found, len(ran))
     assert calls == "0"
 
 
+@pytest.mark.parametrize(
+    ("hooked", "name"),
+    [
+        ("torch.utils._python_dispatch.TorchDispatchMode().__enter__()", "dispatch"),
+        (
+            "library = torch.library.Library('aten', 'IMPL'); library.impl('copy_', print, 'CUDA')",
+            "aten/copy_/CUDA",
+        ),
+        (
+            "torch.cuda._gpu_trace.register_callback_for_event_record(print)",
+            "torch.cuda._gpu_trace.EventRecordCallbacks",
+        ),
+    ],
+)
+def test_what_torch_would_call_is_told(hooked, name):
+    """By which a file would see when its results are looked at."""
+    found = found_by(
+        f"import torch, torch.utils._python_dispatch\n{hooked}\nhooks.disarm()\nprint(*hooks.found)"
+    )
+    assert name in found
+
+
+def test_imports_of_torch_are_nobodys_hooks():
+    """It implements operators in Python itself, some of them when they are asked for."""
+    assert (
+        found_by(
+            "import torch, torch._dynamo, torch._inductor, torch.profiler\n"
+            "torch.ones(2).copy_(torch.zeros(2)).fill_(1)\nhooks.disarm()\nprint(*hooks.found)"
+        )
+        == []
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 has no sys.monitoring")
+def test_monitoring_is_taken_away_and_told():
+    """Its callbacks would see each call of ours."""
+    program = """
+sys.monitoring.use_tool_id(3, "mine")
+sys.monitoring.register_callback(3, sys.monitoring.events.CALL, lambda *_: ran.append(1))
+sys.monitoring.set_events(3, sys.monitoring.events.CALL)
+hooks.disarm()
+ran.clear()
+sum(range(3))
+print(*hooks.found, len(ran), sys.monitoring.get_tool(3))
+"""
+    *names, calls, tool = found_by(program)
+    assert {"sys.monitoring", "sys.monitoring.register_callback"} <= set(names)
+    assert (calls, tool) == ("0", "None")
+
+
 def test_what_was_there_before_stays():
     """Handlers of others, and callbacks that a library had before any implementation."""
     start = "signal.signal(signal.SIGUSR1, ran.append)\ngc.callbacks.append(print)\n"

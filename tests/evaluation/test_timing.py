@@ -21,7 +21,7 @@ from candidates import RIGHT, candidate
 
 from tritonexp import operations
 from tritonexp.errors import DisturbedError, ReferenceFailedError
-from tritonexp.evaluation import alone_checks, clock_checks, quiet, rounds, timing
+from tritonexp.evaluation import alone_checks, clock_checks, quiet, rounds, thread_checks, timing
 from tritonexp.evaluation.inputs import make_arguments
 from tritonexp.evaluation.lanes import Lane, Setting
 from tritonexp.evaluation.layout import lay_out
@@ -1128,7 +1128,7 @@ def test_threads_that_work_beside_replays_are_tampering(
     assert [lane.failure is not None for lane in lanes] == [is_found, False]
     if is_found:
         assert lanes[0].failure.status is Status.TAMPERING
-        busy_us = candidate_us - alone_checks.CONTINUED_US
+        busy_us = candidate_us - thread_checks.CONTINUED_US
         assert f"were busy for {busy_us:.0f} us" in lanes[0].failure.reason
 
 
@@ -1147,7 +1147,7 @@ def test_threads_that_work_beside_replays_are_tampering(
 )
 def test_threads_are_busy_beyond_being_continued(before_us, after_us, expected_us):
     """And for all of a turn where one began or ended in it, since nobody tells of that one."""
-    assert alone_checks.busy_us(before_us, after_us, 1500) == expected_us
+    assert thread_checks.busy_us(before_us, after_us, 1500) == expected_us
 
 
 def test_a_thread_that_ran_once_is_nobodys(take_turns):

@@ -1,15 +1,14 @@
-"""Looks for what a candidate does beside its calls: in threads, and to the turns of others.
+"""Holds the baseline's rounds against turns in which the candidate has nothing to do.
 
-Its process is stopped in the turns of others, but what it began on the GPU may go on then: calls
-take longer, or turns begin late. Does not cover what slows the baseline by less than MAX_SLOWED,
-what goes on for longer than REST_S, which delays the candidate's next turn too, nor threads where
-the kernel does not tell how long they ran, which the record says of its sandbox.
+The candidate's process is stopped in the turns of others, but what it began on the GPU may go on
+then: calls take longer, or turns begin late. Does not cover what slows the baseline by less than
+MAX_SLOWED, nor what goes on for longer than REST_S, which delays the candidate's next turn too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -36,45 +35,9 @@ TURNS = 5
 CLOSE_TURNS = 15
 A_CALL, THE_WAIT = "a call", "the wait before a turn"
 
-# how long each thread runs that does nothing, when its process is continued
-CONTINUED_US = 20.0
-# how much longer threads may have been busy in a turn than the baseline's
-MAX_BUSY_US = 50.0
-
 # microseconds of several turns, of each of the two
 Times = dict[str, list[float]]
 TakeTurn = Callable[[Lane], float]
-# microseconds that each thread has run, by its id
-Threads = Mapping[int, float]
-
-
-def busy_us(before_us: Threads, after_us: Threads, turn_us: float) -> float:
-    """How long threads were busy in a turn, from how long each has run before it and after it.
-
-    One that came or went is counted as if it had been so all the time: of what ends nobody tells.
-    """
-    if before_us.keys() != after_us.keys():
-        return turn_us
-    return sum(
-        max(0.0, ran_us - before_us[thread] - CONTINUED_US) for thread, ran_us in after_us.items()
-    )
-
-
-def check_threads(candidate: Lane, known: Sequence[Lane]) -> None:
-    """Raise WorkerFailedError where a thread works in turns that only replay a graph.
-
-    Whoever has something done beside its calls needs one that waits for its time. `known` are lanes
-    of others, for what is usual.
-    """
-    usual_us = max((float(np.median(one.threads_us)) for one in known if one.threads_us), default=0)
-    found_us = float(np.median(candidate.threads_us))
-    if found_us - usual_us > MAX_BUSY_US:
-        raise WorkerFailedError(
-            Status.TAMPERING,
-            f"threads of its process were busy for {found_us:.0f} us in a turn that only replayed a"
-            f" graph, and the baseline's for {usual_us:.0f} us; {MAX_BUSY_US:.0f} us more are"
-            " allowed. Have a thread end in the call that starts it.",
-        )
 
 
 def check_alone(

@@ -100,7 +100,9 @@ def check_untouched(answer: dict[str, Any]) -> None:
     if replaced:
         shown = ", ".join(replaced[:NAMES_SHOWN])
         raise WorkerFailedError(
-            Status.TAMPERING, f"it replaced {shown[:200]}, by which it is called or timed"
+            Status.TAMPERING,
+            f"it replaced, or hooked into, {shown[:200]}, by which it is called or timed; leave"
+            " that out",
         )
     persisting_bytes = answer.get("persisting_l2_bytes", 0)
     if not _is_count(persisting_bytes):

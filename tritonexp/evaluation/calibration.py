@@ -123,6 +123,7 @@ def calibrate(
                             results_judge(operation, dtype, size),
                             clocks,
                             timeout_s,
+                            progress,
                         )
                         shuffled = [lanes[index] for index in generator.permutation(COPIES)]
                         found[size] += pairs_of(shuffled, protocol.margin, seed)

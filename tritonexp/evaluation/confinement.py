@@ -159,7 +159,7 @@ def check() -> None:
 
 def description() -> str:
     """What confines a worker here, for the record."""
-    # see alone_checks.py
+    # see thread_checks.py
     blind = "" if sandbox.tells_of_threads() else "; this kernel does not tell how long threads ran"
     abi = landlockpy.abi_version()
     return f"Landlock ABI {abi}, seccomp, process group, resource limits{blind}"

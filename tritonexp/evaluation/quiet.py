@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from tritonexp.errors import DisturbedError
+from tritonexp.errors import DisturbedError, EvaluationError
 from tritonexp.evaluation.process import WorkerProcess
 
 # a copy takes some tens of microseconds, which is much longer than to ask for it
@@ -37,10 +37,17 @@ def use_gpu() -> None:
 
 
 class Probe:
-    """Memory to copy, taken before there is a candidate that could have filled the GPU's."""
+    """Memory of the GPU's to copy; raises EvaluationError where there is none left."""
 
     def __init__(self) -> None:
-        self._source, self._target = torch.empty((2, COPY_BYTES), dtype=torch.uint8, device="cuda")
+        try:
+            both = torch.empty((2, COPY_BYTES), dtype=torch.uint8, device="cuda")
+        except torch.OutOfMemoryError as error:
+            raise EvaluationError(
+                f"{2 * COPY_BYTES:,} bytes of the GPU's memory, to see whether another program"
+                " uses it, are not free. End what else uses the GPU, or choose smaller sizes."
+            ) from error
+        self._source, self._target = both
 
     def check_quiet(self, candidate: WorkerProcess | None = None) -> None:
         """Raise DisturbedError where somebody else than the candidate has the GPU work."""

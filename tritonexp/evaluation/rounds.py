@@ -18,7 +18,6 @@ import torch
 
 from tritonexp import statistics
 from tritonexp.evaluation import answers, clocks
-from tritonexp.evaluation.alone_checks import busy_us
 from tritonexp.evaluation.clock_checks import doubt_of_rest, doubt_of_wall, gap_of
 from tritonexp.evaluation.lanes import (
     Lane,
@@ -30,6 +29,7 @@ from tritonexp.evaluation.lanes import (
     read_results,
     write,
 )
+from tritonexp.evaluation.thread_checks import busy_us
 from tritonexp.records import Clock, ClockLog, ClockSample, Role
 
 # of the values of a set, in the round that changes some: so many that whoever computes a part of a
@@ -78,8 +78,9 @@ def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSamp
         same = setting.generator.choice(np.delete(np.arange(count), mixed))
     for number in range(count):
         verified = {mixed: _mixed_round, same: _same_round}.get(number)
-        if verified is not None:
-            verified(setting, _shuffled(setting, [lane for lane in lanes if _is_watched(lane)]))
+        watched = [lane for lane in lanes if _is_watched(lane) and lane.failure is None]
+        if verified is not None and watched:
+            verified(setting, _shuffled(setting, watched))
             # what held the clocks back meanwhile is not the next round's
             setting.clocks.read()
         _round(setting, lanes)

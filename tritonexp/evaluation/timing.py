@@ -24,7 +24,7 @@ import torch
 
 from tritonexp.errors import DisturbedError, ReferenceFailedError
 from tritonexp.evaluation import answers
-from tritonexp.evaluation.alone_checks import check_alone, check_threads
+from tritonexp.evaluation.alone_checks import check_alone
 from tritonexp.evaluation.clock_checks import (
     HOST_TRIES,
     MAX_COUNT,
@@ -50,6 +50,7 @@ from tritonexp.evaluation.layout import lay_out
 from tritonexp.evaluation.process import WorkerFailedError, WorkerProcess
 from tritonexp.evaluation.quiet import Probe
 from tritonexp.evaluation.rounds import WATCHED, take_rounds, take_uncounted, turn_us
+from tritonexp.evaluation.thread_checks import check_threads
 from tritonexp.operations import Spec
 from tritonexp.records import (
     Clock,
@@ -171,9 +172,10 @@ def _time(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> ClockLog:
         _check_baseline(lanes)
     log = take_rounds(setting, lanes)
     _check_baseline(lanes)
-    if protocol.clock is not Clock.HOST:
-        judged = (lane.worker for lane in lanes if lane.is_candidate and lane.worker.alive)
-        setting.probe.check_quiet(next(judged, None))
+    judged = [lane for lane in lanes if lane.is_candidate and lane.failure is None]
+    # of who has failed no more is said
+    if judged and protocol.clock is not Clock.HOST:
+        setting.probe.check_quiet(judged[0].worker)
     # what is no candidate is known, and has no reason to lie
     known = [lane for lane in lanes if not lane.is_candidate and lane.failure is None]
     for lane in lanes:

@@ -11,7 +11,7 @@ import builtins
 import math
 import time
 from collections import Counter
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -32,6 +32,7 @@ _GUARDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (torch.cuda.Event, ("record", "synchronize", "elapsed_time", "query", "wait")),
     (torch.cuda.Stream, ("synchronize", "wait_stream")),
     (torch.cuda.CUDAGraph, ("replay", "capture_begin", "capture_end", "raw_cuda_graph")),
+    (torch.cuda.graph, ("__init__", "__enter__", "__exit__")),
     (triton.testing, ("do_bench", "do_bench_cudagraph", "assert_close")),
     (CompiledKernel, ("launch_metadata", "run", "_init_handles")),
     (GridExecutor, ("__call__",)),
@@ -40,14 +41,9 @@ _GUARDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 )
 
 
-def callables_of(module: ModuleType) -> tuple[str, ...]:
-    """The names of all that can be called in a module."""
-    return tuple(name for name, value in vars(module).items() if callable(value))
-
-
 def _code_of(value: Any) -> Any:
-    """What a function of Python's does, which can be replaced within it."""
-    return _getattr(value, "__code__", None)
+    """What a function or property of Python's does, which can be replaced within it."""
+    return _getattr(_getattr(value, "fget", value), "__code__", None)
 
 
 class Guard:

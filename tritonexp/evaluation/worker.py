@@ -27,7 +27,7 @@ from tritonexp.evaluation.hooks import Hooks
 from tritonexp.evaluation.loading import load
 from tritonexp.evaluation.memory import attach, view
 from tritonexp.evaluation.serving import serve
-from tritonexp.evaluation.watching import Guard, Launches, callables_of
+from tritonexp.evaluation.watching import Guard, Launches
 
 _BASE: Any = torch._C.TensorBase  # noqa: SLF001 - torch.Tensor's own methods can be replaced
 _copy, _fill, _view, _data_ptr = _BASE.copy_, _BASE.fill_, _BASE.view, _BASE.data_ptr
@@ -48,11 +48,9 @@ class Worker:
     def __init__(self, seal: Callable[[], None], hooks: Hooks) -> None:
         self._seal = seal
         self._hooks = hooks
-        self._guard = Guard(
-            (Worker, tuple(COMMANDS)),
-            (Launches, ("__enter__",)),
-            *((module, callables_of(module)) for module in (sys.modules[__name__], *_OURS)),
-        )
+        classes = (Worker, Channel, Hooks, Guard, Launches)
+        modules = (sys.modules[__name__], *_OURS)
+        self._guard = Guard(*((owner, tuple(vars(owner))) for owner in (*classes, *modules)))
         self._path = ""
         self._arena: torch.Tensor
         self._function: Callable[..., Any]
@@ -144,7 +142,7 @@ class Worker:
         """Capture one call for each set of arguments, `passes` times over, in one CUDA graph.
 
         Tells what the graph holds, which launches of its own kernels the calls made, and whether
-        each set has results of its own.
+        each call has results of its own.
         """
         self.release()
         self._sets = [self._arguments(arguments) for arguments in sets]
@@ -156,20 +154,16 @@ class Worker:
         _synchronize()
         graph = _CUDAGraph(keep_graph=True)
         with Launches(self._path, gpu=True) as launches, _graph(graph, stream=stream):
-            for number in range(1, passes + 1):
-                made = [_flat(self._function(*values)) for values in self._sets]
-                # of each set one pass's results stay, and which is drawn when they have been made:
-                # a file that works in some passes alone does not know in which ones
-                self._set_results = [
-                    kept if _below(number) else new
-                    for kept, new in zip(self._set_results or made, made, strict=True)
-                ]
-                # the others go back to the graph's pool
-                del made
+            made = [
+                [_flat(self._function(*values)) for values in self._sets] for _ in range(passes)
+            ]
         self._graph = graph
         _replay(graph)
         _synchronize()
-        places = [_data_ptr(item) for results in self._set_results for item in results]
+        places = [_data_ptr(item) for results in made for each in results for item in each]
+        # of each set the results of one pass stay, and which is drawn when all have been made: a
+        # file that works in some passes alone does not know in which ones
+        self._set_results = [made[_below(passes)][place] for place in range(len(sets))]
         return {
             "work": _work_of(graph, launches),
             "launched": dict(launches.counts),
