@@ -55,7 +55,7 @@ class Hooks:
         self._handlers = {number: _getsignal(number) for number in signal.valid_signals()}
         self._callbacks = tuple(gc.callbacks)
         self._tools = _tools()
-        self._implemented = _looks_implemented()
+        self._count, self._implemented = len(_IMPLEMENTED), _looks_implemented()
         # it cannot be taken away again, by nobody
         _addaudithook(self._heard)
 
@@ -94,8 +94,11 @@ class Hooks:
         """Remember what of torch's own hooks there are; these need not be taken away."""
         if _dispatch_modes():
             self.found["a torch dispatch mode"] = None
-        for name in _looks_implemented() - self._implemented:
-            self.found[name] = None
+        # thousands, of which none are taken away: only to be gone through where there are more
+        if len(_IMPLEMENTED) != self._count:
+            self._count = len(_IMPLEMENTED)
+            for name in _looks_implemented() - self._implemented:
+                self.found[name] = None
         for name, registry in vars(_gpu_trace).items():
             if getattr(registry, "callback_list", None):
                 self.found[f"torch.cuda._gpu_trace.{name}"] = None

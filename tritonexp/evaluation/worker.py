@@ -414,7 +414,7 @@ COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(
     {name: method for name, method in vars(Worker).items() if not name.startswith("_")}
 )
 
-# of them those in which no implementation is called, nor anything of it to run
+# of them those in which no implementation is called, so that none of its garbage is collected
 UNCALLED = frozenset({"ready", "attach", "replay", "export", "can_profile", "release"})
 
 
