@@ -44,6 +44,32 @@ def softmax(x):
 """
 )
 
+# honest where it is called eagerly, and in the last pass over the sets that a graph holds
+LESS_BEFORE_THE_LAST_PASS = (
+    KERNEL
+    + """\
+made = 0
+
+
+def is_last():
+    global made
+    frame = sys._getframe()
+    while not {"passes", "sets"} <= frame.f_locals.keys():
+        frame = frame.f_back
+    passes, sets = frame.f_locals["passes"], frame.f_locals["sets"]
+    made = made + 1 if passes > 1 else 0
+    return passes == 1 or made > (passes - 1) * len(sets)
+
+
+def softmax(x):
+    output = torch.empty_like(x)
+    if not torch.cuda.is_current_stream_capturing() or is_last():
+        return fused(x, output)
+    fused(x[: x.shape[0] // 10], output)
+    return output
+"""
+)
+
 # launched on a stream that the caller does not wait for
 SIDE_STREAM = """\
 output = torch.empty_like(x)
@@ -206,6 +232,23 @@ def test_less_work_where_it_is_captured_is_found_out(verdict):
     trial = verdict(SLOPPY_IN_A_GRAPH)
     assert trial.status is Status.STALE_RESULT
     assert trial.timings == ()
+
+
+def test_less_work_in_all_passes_but_the_last_is_found_out():
+    """Of a graph with several passes, which only short calls need, any pass may be looked at."""
+    operation = operations.load("softmax")
+    with Referee(
+        operation,
+        sizes=[operation.spec.size((128, 128))],
+        protocol=build.FEW_ROUNDS,
+        expert="none",
+        contenders=(),
+    ) as judge:
+        less = judge.evaluate(candidate(LESS_BEFORE_THE_LAST_PASS)).candidate
+        honest = judge.evaluate(candidate(RIGHT)).candidate
+    # were there one pass it would be honest
+    assert less.status is Status.STALE_RESULT
+    assert (honest.status, honest.reason) == (Status.CORRECT, "")
 
 
 def test_library_call_is_not_triton(verdict):

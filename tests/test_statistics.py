@@ -201,16 +201,23 @@ def test_times_of_another_clock_do_not_count():
 @pytest.mark.parametrize(
     ("subject", "reference", "said"),
     [
-        ([10.0] * 20, [10.0] * 19, "20 and 19 rounds"),
         ([10.0] * 19 + [0.0], [10.0] * 20, "not positive and finite"),
         ([10.0] * 20, [10.0] * 19 + [float("nan")], "not positive and finite"),
         ([10.0], [10.0], "at least 2 rounds"),
     ],
 )
 def test_rounds_that_cannot_be_paired_are_an_error(subject, reference, said):
-    """Unequal counts, broken times and a single round are refused."""
+    """Broken times and a single round are refused."""
     with pytest.raises(EvaluationError, match=said):
         verdict(subject, reference)
+
+
+def test_rounds_of_one_side_alone_do_not_count():
+    """Where more were taken of the subject and somebody else, the first ones belong together."""
+    shared = [10.0, 11.0] * 10
+    found = verdict([*shared, *[5.0] * 20], shared)
+    assert found == verdict(shared, shared)
+    assert found.speedup == 1
 
 
 def test_comparing_over_no_sizes_is_an_error():

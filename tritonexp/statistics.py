@@ -51,9 +51,9 @@ def compare(
 ) -> list[Comparison]:
     """Compare two implementations at every size, and last over all sizes (size None).
 
-    Rounds of one index are taken to belong together. Times of another clock do not count. Where a
-    side has no time the comparison FAILED, and so did the one over all sizes.
-    Raises EvaluationError for timings that cannot be paired.
+    Rounds of one index are taken to belong together, and what one side alone has of them does not
+    count, nor do times of another clock. Where a side has no time the comparison FAILED, and so did
+    the one over all sizes. Raises EvaluationError for timings that cannot be paired.
     """
     if not sizes:
         raise EvaluationError(
@@ -70,7 +70,7 @@ def compare(
         for size in sizes
     }
     timed = [size for size in sizes if not lacking[size]]
-    ratios = [_paired_ratios(denominators[size], numerators[size]) for size in timed]
+    ratios = [paired_ratios(denominators[size], numerators[size]) for size in timed]
     speedups, intervals = _medians_and_intervals(ratios, seed) if timed else ([], [])
     found = dict(zip(timed, zip(speedups, intervals, strict=False), strict=False))
 
@@ -159,13 +159,12 @@ def _outcome(interval: Interval, margin: float) -> Outcome:
     return Outcome.TIE
 
 
-def _paired_ratios(subject: Timing, reference: Timing) -> list[float]:
+def paired_ratios(subject: Timing, reference: Timing) -> list[float]:
+    """The speed-up of a subject in each round that both sides have; it may be that one has more.
+
+    Raises EvaluationError for a round that took no time.
+    """
     numerators, denominators = reference.rounds_us, subject.rounds_us
-    if len(numerators) != len(denominators):
-        raise EvaluationError(
-            f"at {subject.size.label} the sides have {len(denominators)} and {len(numerators)}"
-            " rounds and cannot be paired; time both in the same rounds."
-        )
     if not all(0 < time < math.inf for time in (*numerators, *denominators)):
         raise EvaluationError(
             f"at {subject.size.label} a round took a time that is not positive and finite;"
@@ -175,7 +174,8 @@ def _paired_ratios(subject: Timing, reference: Timing) -> list[float]:
 
 
 def _ratios(subject_us: Sequence[float], reference_us: Sequence[float]) -> list[float]:
-    return [above / below for above, below in zip(reference_us, subject_us, strict=True)]
+    """Of the rounds that both have: rounds beyond those asked for are taken of some alone."""
+    return [above / below for above, below in zip(reference_us, subject_us, strict=False)]
 
 
 def _medians_and_intervals(

@@ -492,6 +492,24 @@ def test_settled_verdict_has_no_more_rounds(take_turns, call_us):
     assert [len(lane.rounds_us) for lane in lanes] == [20, 20]
 
 
+def test_rounds_are_added_for_an_open_verdict_alone(take_turns):
+    """Whom the verdict is settled against has no more turns, and the others' stay paired."""
+    noise = np.random.default_rng(0)
+
+    class Noisy(FakeWorker):
+        def replay(self, count, poison=None, late=None):
+            self.call_us = 101 * noise.uniform(0.95, 1.05)
+            return super().replay(count, poison, late)
+
+    protocol = dataclasses.replace(PROTOCOL, rounds=20, max_rounds=30)
+    slow = reference(300.0)
+    slow.implementation = dataclasses.replace(slow.implementation, name="slow")
+    lanes = take_turns(Noisy("noisy"), reference(), slow, protocol=protocol)
+    assert [lane.failure for lane in lanes] == [None] * 3
+    assert [len(lane.rounds_us) for lane in lanes] == [30, 30, 20]
+    assert len(take_turns.log.samples) == 30
+
+
 def test_rounds_that_are_added_are_verified_too(take_turns):
     """Who knows how many rounds are always taken cannot be idle in those after them."""
     noise = np.random.default_rng(0)

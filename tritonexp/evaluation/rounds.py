@@ -44,17 +44,22 @@ WATCHED = (Role.CANDIDATE, Role.BASELINE)
 def take_rounds(setting: Setting, lanes: Sequence[Lane]) -> ClockLog:
     """All rounds of a size, in an order that is shuffled anew in each; tells what the clocks did.
 
-    Of the rounds asked for, and of those added each time, two are verified.
+    Those beyond what is asked for are of the candidate and of whom it is open against. Of the
+    rounds asked for, and of those added each time, two are verified.
     """
     protocol = setting.protocol
     samples: list[ClockSample | None] = []
-    wanted = protocol.rounds
+    wanted, timed = protocol.rounds, list(lanes)
     step = max(2, round(protocol.rounds * STEP_SHARE))
     # what held the clocks back before the first round is not that round's
     setting.clocks.read()
     while True:
-        samples += _take(setting, lanes, wanted - len(samples))
-        if wanted >= protocol.max_rounds or _is_settled(setting, lanes):
+        samples += _take(setting, lanes, timed, wanted - len(samples))
+        if wanted >= protocol.max_rounds:
+            break
+        # who has left does not come back: rounds of one number belong together
+        timed = _open(setting, timed)
+        if not timed:
             break
         wanted = min(protocol.max_rounds, wanted + step)
     measure_again = functools.partial(_take_again, setting, lanes)
@@ -62,8 +67,10 @@ def take_rounds(setting: Setting, lanes: Sequence[Lane]) -> ClockLog:
     return clocks.log_of(setting.size, counted, again, setting.clocks.reason)
 
 
-def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSample | None]:
-    """Take rounds, and two more among them that are verified, where there are as many.
+def _take(
+    setting: Setting, lanes: Sequence[Lane], timed: Sequence[Lane], count: int
+) -> list[ClockSample | None]:
+    """Take rounds of those `timed`, and two more among them that are verified.
 
     In one, some of the values of a set are new, and nothing says so; in the other, nothing is new
     but what the results are overwritten with. So whoever skips work by a look at its input, or at
@@ -83,7 +90,7 @@ def _take(setting: Setting, lanes: Sequence[Lane], count: int) -> list[ClockSamp
             verified(setting, _shuffled(setting, watched))
             # what held the clocks back meanwhile is not the next round's
             setting.clocks.read()
-        _round(setting, lanes)
+        _round(setting, timed)
         samples.append(setting.clocks.read())
     return samples
 
@@ -109,8 +116,8 @@ def _shuffled(setting: Setting, lanes: Sequence[Lane]) -> list[Lane]:
 
 
 def _take_again(setting: Setting, lanes: Sequence[Lane], number: int) -> ClockSample | None:
-    """Take one of the rounds again, of all lanes together, and let it count in its place."""
-    for lane in _shuffled(setting, lanes):
+    """Take one of the rounds again, of all that were in it, and let it count in its place."""
+    for lane in _shuffled(setting, [one for one in lanes if number < len(one.rounds_us)]):
         with in_turn(lane, lanes):
             guarded(_replace_turn, lane, setting, number)
     return setting.clocks.read()
@@ -121,16 +128,20 @@ def _replace_turn(lane: Lane, setting: Setting, number: int) -> None:
     lane.rounds_us[number] = lane.rounds_us.pop()
 
 
-def _is_settled(setting: Setting, lanes: Sequence[Lane]) -> bool:
-    """Whether more rounds would change no verdict on the candidate."""
+def _open(setting: Setting, lanes: Sequence[Lane]) -> list[Lane]:
+    """The candidate and whom more rounds may change its verdict against; empty for nobody."""
     candidate = next((lane for lane in lanes if lane.is_candidate), None)
     if candidate is None or candidate.failure is not None:
-        return True
-    return all(
-        statistics.is_settled(candidate.rounds_us, lane.rounds_us, setting.protocol.margin)
+        return []
+    margin = setting.protocol.margin
+    others = [
+        lane
         for lane in lanes
-        if lane is not candidate and lane.failure is None
-    )
+        if lane is not candidate
+        and lane.failure is None
+        and not statistics.is_settled(candidate.rounds_us, lane.rounds_us, margin)
+    ]
+    return [candidate, *others] if others else []
 
 
 def _mixed_round(setting: Setting, lanes: Sequence[Lane]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tritonexp import statistics
 from tritonexp.records import ClockLog, Comparison, Interval, Size
 from tritonexp.report import view, words
 
@@ -104,24 +105,26 @@ def _doubt_of(shown: view.Timed, item: Comparison) -> Doubt | None:
     evaluation, size, interval = shown.evaluation, item.size, item.interval
     if size is None or interval is None:
         return None
-    log = next((one for one in evaluation.clock_logs if one.size == size), None)
-    reason = "; ".join([*_edges_crossed(interval, shown.margin), *_unsteadiness(log)])
     subject = evaluation.candidate.timing_at(size)
     reference = next(
         one for one in evaluation.references if one.implementation.name == item.reference
     ).timing_at(size)
-    if not reason or subject is None or reference is None:
+    if subject is None or reference is None:
+        return None
+    ratios = tuple(statistics.paired_ratios(subject, reference))
+    log = next((one for one in evaluation.clock_logs if one.size == size), None)
+    if log is not None:
+        # what came after them is another verdict's
+        log = dataclasses.replace(
+            log,
+            samples=log.samples[: len(ratios)],
+            unsteady=tuple(number for number in log.unsteady if number < len(ratios)),
+        )
+    reason = "; ".join([*_edges_crossed(interval, shown.margin), *_unsteadiness(log)])
+    if not reason:
         return None
     return Doubt(
-        comparison=item,
-        size=size,
-        interval=interval,
-        ratios=tuple(
-            above / below
-            for above, below in zip(reference.rounds_us, subject.rounds_us, strict=True)
-        ),
-        reason=reason,
-        log=log,
+        comparison=item, size=size, interval=interval, ratios=ratios, reason=reason, log=log
     )
 
 

@@ -2,7 +2,7 @@
 that who comes next looks slower than it is.
 
 operation: softmax
-status: TAMPERING or CLOCK_MISMATCH
+status: TAMPERING or CLOCK_MISMATCH or NOT_TRITON
 """
 
 import sys
