@@ -387,6 +387,7 @@ def test_files_are_written(tmp_path, made_up):
     found = json.loads(Path(paths[0]).read_text())
     assert [item["status"] for item in found["verdicts"]] == ["INCORRECT", "TIMEOUT"]
     assert found["verdicts"][0]["log"] == "a log"
+    assert found["verdicts"][0]["reason"] == "because of kernels/x.py"
     assert [rate["of"] for rate in found["rates"]] == [1, 1, 1]
     text = Path(paths[1]).read_text()
     links = re.findall(r"\]\((\.\./.*?\.py)\)", text)
@@ -403,7 +404,9 @@ def test_links_hold_from_a_folder_outside_the_repository(tmp_path, monkeypatch):
     home, prefix = tmp_path / "home", ROOT / ".venv"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(sys, "prefix", str(prefix))
-    files = (ROOT / "kernels" / "x.py", prefix / "y.py", home / "z.py")
+    packages = tmp_path / "packages"
+    monkeypatch.syspath_prepend(packages)
+    files = (ROOT / "kernels" / "x.py", prefix / "y.py", home / "z.py", packages / "w.py")
     verdict = Verdict(
         fixture=fixture,
         named=(Status.INCORRECT,),
@@ -419,7 +422,7 @@ def test_links_hold_from_a_folder_outside_the_repository(tmp_path, monkeypatch):
         ROOT / "docs" / "judging.md",
         fixture.path,
     }
-    assert "| kernels/x.py y.py z.py |" in text
+    assert "| kernels/x.py y.py z.py w.py |" in text
 
 
 def test_killed_run_keeps_what_it_had(tmp_path, made_up, monkeypatch, capsys):

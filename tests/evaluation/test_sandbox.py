@@ -187,9 +187,28 @@ def test_threads_are_told_apart_from_the_one_that_serves():
             idle, busy = sorted(before_us)
             assert wait_until(lambda: sandbox.threads_us(child.pid)[busy] > before_us[busy] + 1_000)
             assert sandbox.threads_us(child.pid)[idle] <= before_us[idle] + 1_000
+            assert sandbox.threads_run(child.pid)
         finally:
             child.kill()
     assert sandbox.threads_us(child.pid) == {}
+
+
+def test_threads_that_wait_do_not_run():
+    """Neither one that sleeps nor the first, whatever that does."""
+    program = (
+        "import threading\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "print(flush=True)\n"
+        "while True: pass\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child:
+        try:
+            child.stdout.readline()
+            # it asks for the interpreter's lock, until it waits
+            assert wait_until(lambda: not sandbox.threads_run(child.pid))
+        finally:
+            child.kill()
+    assert not sandbox.threads_run(child.pid)
 
 
 def stand_in_for(text):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import stat
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ START_TIMEOUT_S = 60.0
 # of its processor time, after which a worker does not serve another candidate: CUDA waits by
 # spinning, and one evaluation takes far less than the other half
 WORN_SHARE = 0.5
+# a thread that does nothing else is through with being continued by then
+MAX_UNREST_S = 2e-3
 
 
 def legible(text: str) -> str:
@@ -227,6 +230,13 @@ class ChildProcess:
     def threads_us(self) -> dict[int, float]:
         """Microseconds that each of its threads has run but for the one that serves, by its id."""
         return sandbox.threads_us(self._process_id)
+
+    def threads_at_rest_us(self) -> dict[int, float]:
+        """The same when none of them runs, as each does where a process is continued."""
+        end = time.monotonic() + MAX_UNREST_S
+        while sandbox.threads_run(self._process_id) and time.monotonic() < end:
+            pass
+        return self.threads_us()
 
     def kill(self) -> None:
         """Begin the worker's end; `close` waits for it."""

@@ -238,7 +238,7 @@ def turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None = None) ->
 def _graph_turn_us(lane: Lane, setting: Setting, late: dict[str, Any] | None) -> float:
     is_watched = _is_watched(lane)
     count = setting.jittered(lane) if late is None else setting.up_to_a_round(lane)
-    ran_us = lane.worker.threads_us() if is_watched else {}
+    ran_us = lane.worker.threads_at_rest_us() if is_watched else {}
     begin = time.perf_counter()
     answer = lane.worker.call("replay", setting.timeout_s, count=count, late=late)
     wall_us = (time.perf_counter() - begin) * 1e6

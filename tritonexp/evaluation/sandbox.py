@@ -147,6 +147,20 @@ def threads_us(process_id: int) -> dict[int, float]:
     return found
 
 
+def threads_run(process_id: int) -> bool:
+    """Whether a thread of a process but its first runs, or waits for a core to run on."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{process_id}/task").iterdir():
+            if thread.name != str(process_id):
+                # it may have ended
+                with contextlib.suppress(OSError):
+                    # the name is in brackets and may hold anything
+                    stat = (thread / "stat").read_bytes()
+                    if stat.rpartition(b")")[2].split()[0] == b"R":
+                        return True
+    return False
+
+
 def tells_of_threads() -> bool:
     """Whether the kernel tells how long threads have run."""
     with contextlib.suppress(OSError):

@@ -182,8 +182,8 @@ def _time(setting: Setting, lanes: Sequence[Lane], gpu: Gpu) -> ClockLog:
         if not lane.is_candidate:
             continue
         if lane.clock is Clock.GRAPH:
-            guarded(check_threads, lane, known)
             take_more = functools.partial(take_uncounted, setting)
+            guarded(check_threads, lane, known, take_more)
             guarded(check_clock, lane, setting, known, take_more)
         else:
             guarded(check_doubts, lane, known)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from tritonexp.redteam.findings import Findings, Rate, Verdict
+from tritonexp.redteam.findings import Findings, Rate, Verdict, without_folders
 from tritonexp.redteam.fixtures import ROOT
 from tritonexp.report import words
 
@@ -77,8 +77,8 @@ def as_json(findings: Findings) -> str:
             "named": verdict.named,
             "status": verdict.status,
             "problem": verdict.problem,
-            "reason": verdict.reason,
-            "log": verdict.log,
+            "reason": without_folders(verdict.reason),
+            "log": without_folders(verdict.log),
             "seconds": round(verdict.seconds, 2),
         }
         for verdict in findings.verdicts

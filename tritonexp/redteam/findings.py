@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import textwrap
 from dataclasses import dataclass
 from itertools import groupby
@@ -54,11 +55,7 @@ class Verdict:
     @property
     def explanation(self) -> str:
         """The reason on one short line, behind the problem where there is one."""
-        told = ": ".join(part for part in (self.problem, self.reason) if part)
-        # reasons name files, and where this machine keeps them is nobody's business; the longest
-        # first, since one of these folders may lie in another
-        for folder in sorted((str(ROOT), sys.prefix, str(Path.home())), key=len, reverse=True):
-            told = told.replace(f"{folder}{os.sep}", "")
+        told = without_folders(": ".join(part for part in (self.problem, self.reason) if part))
         return textwrap.shorten(told, REASON_CHARS, placeholder=" ...")
 
     def __str__(self) -> str:
@@ -66,6 +63,15 @@ class Verdict:
         line = f"{'WRONG' if self.problem else 'ok':<5} {self.fixture.name}: {self.found}"
         told = f" ({self.explanation})" if self.problem else ""
         return f"{line} in {self.seconds:.1f} s{told}"
+
+
+def without_folders(told: str) -> str:
+    """What names files, without where this machine keeps them, which is nobody's business."""
+    folders = {str(ROOT), sys.prefix, str(Path.home()), tempfile.gettempdir(), *sys.path}
+    # the longest first, since one of these folders may lie in another
+    for folder in sorted(folders - {"", "."}, key=len, reverse=True):
+        told = told.replace(f"{folder}{os.sep}", "")
+    return told
 
 
 @dataclass(frozen=True, kw_only=True)
